@@ -1,0 +1,161 @@
+/*
+ * The engine: one thread that owns model, device, scheduler and executor.
+ *
+ * Commands (submit, cancel, priority, freeze …) come in through a queue that any thread may use; each call returns at
+ * once. What happens comes out as events through an engine_inbox — the console has one, `weft generate` has one — and as a
+ * snapshot. Events are lossless: an inbox whose reader is slow gets a request's text coalesced into fewer, longer TOKENS
+ * events, but never loses any and never makes the engine wait.
+ *
+ * Requests submitted before READY wait. Every accepted submission gets exactly one ENGINE_FINISH; one that is refused gets one
+ * ENGINE_REJECT instead.
+ */
+#ifndef WEFT_ENGINE_H
+#define WEFT_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "engine/base/err.h"
+#include "engine/exec/exec.h"
+#include "engine/model/chat_template.h"
+#include "engine/model/model.h"
+#include "engine/sampler.h"
+#include "engine/snapshot.h"
+
+struct engine;
+struct engine_inbox;
+
+/* What to ask for. engine_submit copies all of it. */
+struct engine_request {
+    const char *id;     /* NULL or "": made up ("r1", "r2", …); at most REQ_ID_MAX-1 bytes; unique among live requests */
+    const char *model;  /* NULL: the default */
+    /* Exactly one of: */
+    const char *prompt; /* plain completion, prompt_len bytes; BOS as the file says */
+    size_t prompt_len;
+    const struct chat_message *messages; /* chat, rendered with the model's template */
+    size_t n_messages;
+    const uint32_t *ids; /* raw tokens */
+    size_t n_ids;
+
+    bool stream;                 /* TOKENS events as they are made; else only FINISH has the text */
+    bool has_priority;           /* else: HIGH when buffered, NORMAL when streaming */
+    enum prio priority;
+    bool not_preemptible;
+    bool ignore_eos;
+    bool score;                  /* max_tokens is 0; FINISH carries nll of each next prompt token */
+    uint32_t max_tokens;
+    struct sampling sampling;
+    const char *const *stop;     /* stop strings: generation ends before the first that appears */
+    size_t n_stop;
+    uint32_t n_logprobs;         /* 0: none */
+    int64_t timeout_ms;          /* 0: none (or the queue's default) */
+    const char *salt;            /* NULL: none */
+    uint32_t tag;                /* for snapshots */
+};
+
+enum engine_event_type {
+    ENGINE_STATE,     /* life cycle changed: state, detail, error when FAILED */
+    ENGINE_REJECT,    /* error */
+    ENGINE_ADMIT,     /* first admission */
+    ENGINE_TOKENS,    /* streaming only: text (whole UTF-8 characters), and the ids behind it */
+    ENGINE_FINISH     /* result */
+};
+
+struct engine_token {
+    uint32_t id;
+    uint32_t text_end; /* end of this token's text in the event's (or result's) text: bytes */
+    float logprob;
+    uint32_t n_top;
+    struct sampler_logprob *top; /* n_top entries, or NULL */
+};
+
+struct engine_timing {
+    double queue_ms, ttft_ms, total_ms, prefill_tps, decode_tps, preempted_ms;
+    double arrival_ms, scheduled_ms, first_token_ms, finish_ms; /* engine time; NaN where it never happened */
+};
+
+struct engine_event {
+    enum engine_event_type type;
+    char id[REQ_ID_MAX]; /* of the request; "" for ENGINE_STATE */
+    uint32_t tag;
+    int64_t now_us;      /* engine time */
+    enum engine_state state;
+    char *text;          /* TOKENS: new text; FINISH: the whole text; owned by the event, NUL-terminated */
+    size_t text_len;
+    uint32_t n_tokens;   /* TOKENS: new ones; FINISH: all (without an end-of-generation token) */
+    struct engine_token *tokens;
+    uint32_t first_index; /* TOKENS: index of tokens[0] in the output */
+    /* FINISH */
+    enum finish_reason reason;
+    uint32_t *prompt_ids;
+    uint32_t n_prompt;
+    double *nll;         /* score: n_prompt-1 values */
+    int64_t seed;
+    uint32_t cached_tokens, recomputed_tokens, preemptions;
+    enum prio priority;
+    char model[96];
+    struct engine_timing timing;
+    struct weft_err error; /* REJECT, STATE FAILED, FINISH with FINISH_ERROR or FINISH_TIMEOUT; else code WEFT_OK */
+    struct engine_event *next; /* list from engine_inbox_take */
+};
+
+struct engine_config {
+    /* Where the model and the executor come from. Called on the engine thread during LOADING, so that a screen can
+     * already be up. Returns the model (NULL under simulation) and the executor; both become the engine's. `progress`
+     * may be called with what is being done. */
+    enum weft_rc (*load)(void *ctx, struct engine *e, struct model **model, struct exec **exec, struct weft_err *err);
+    void *load_ctx;
+    char model_name[96]; /* the name that requests use; "" for the file's */
+    bool sim;
+    bool warm;           /* run a step of each shape class before READY; logits must be finite */
+    int64_t warm_timeout_ms;
+
+    bool fifo, batching;
+    double aging_rate;
+    uint32_t max_batch_size, max_batch_tokens;
+    uint32_t max_depth;
+    bool reject_when_full;
+    int64_t queue_timeout_ms;
+    int64_t stop_ms;     /* drain time at stop */
+};
+
+/* Starts the thread; state changes come to every inbox. */
+enum weft_rc engine_create(const struct engine_config *cfg, struct engine **out, struct weft_err *err);
+/* Stops: drains for stop_ms, cancels the rest, joins. If the device hangs, gives up after stop_ms + 1 s and leaks it,
+ * returning false, so that the process can still end. All inboxes must be closed after this. */
+bool engine_destroy(struct engine *e);
+/* For `load`: sets the state's detail ("repacking weights", 0.4). Engine thread. */
+void engine_progress(struct engine *e, const char *what, double fraction);
+
+/* An inbox gets the events of the requests submitted with it, and every ENGINE_STATE from now on (the present one first). One reader. */
+enum weft_rc engine_inbox_open(struct engine *e, struct engine_inbox **out, struct weft_err *err);
+void engine_inbox_close(struct engine_inbox *in);  /* its requests are cancelled */
+int engine_inbox_fd(const struct engine_inbox *in); /* readable while events may be there: for poll */
+/* All events so far, in order; NULL when none. Free each with engine_event_free. */
+struct engine_event *engine_inbox_take(struct engine_inbox *in);
+/* Blocks until an event is there or timeout_ms passed (-1: no limit). */
+void engine_inbox_wait(struct engine_inbox *in, int timeout_ms);
+void engine_event_free(struct engine_event *ev);
+
+/* Checks what can be checked at once (INVALID_REQUEST) and queues the request; its id is written to id_out
+ * (REQ_ID_MAX bytes; may be NULL). Later refusals come as ENGINE_REJECT. Any thread. */
+enum weft_rc engine_submit(struct engine *e, struct engine_inbox *in, const struct engine_request *rq, char *id_out,
+                           struct weft_err *err);
+/* Any thread; an unknown id is ignored (its request may just have ended). */
+void engine_cancel(struct engine *e, const char *id);
+void engine_set_priority(struct engine *e, const char *id, enum prio p);
+/* Freezing stops the engine's clock after the step in flight; engine_step lets a frozen engine run one step. */
+void engine_freeze(struct engine *e, bool frozen);
+void engine_step(struct engine *e);
+/* Copies the latest snapshot. The struct must be zeroed before its first use and is reused across calls. */
+void engine_snapshot(struct engine *e, struct snapshot *out);
+/* The stats object of INTERFACES, from a snapshot. */
+json_t *snapshot_stats_json(const struct snapshot *s, const char *id);
+enum engine_state engine_state(struct engine *e);
+/* The model, once READY; NULL before and under simulation. Immutable. */
+const struct model *engine_model(struct engine *e);
+
+#endif

@@ -1,0 +1,108 @@
+/*
+ * The snapshot: all that a viewer may know of the engine, copied out as a plain structure. Published by the engine
+ * thread when a step starts (with its plan) and when it ends, and about every 50 ms while idle; read by any thread
+ * through engine_snapshot. Panes are pure functions of it. Times are engine time in µs (frozen while the engine is frozen).
+ */
+#ifndef WEFT_SNAPSHOT_H
+#define WEFT_SNAPSHOT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/sched/request.h"
+
+enum engine_state {
+    ENGINE_INITIALIZING, ENGINE_LOADING, ENGINE_WARMING, ENGINE_READY, ENGINE_STOPPING, ENGINE_STOPPED, ENGINE_FAILED
+};
+const char *engine_state_name(enum engine_state s); /* "INITIALIZING" … */
+
+/* One request, as queue and session panes show it. */
+struct snap_request {
+    char id[REQ_ID_MAX];
+    uint32_t tag;          /* the submitter's mark (the console: session number, which also gives the colour); 0: none */
+    uint64_t arrival;
+    enum prio base;
+    double effective;      /* aged priority now */
+    enum req_state state;
+    enum wait_reason wait_reason;
+    int64_t waited_us;
+    uint32_t n_prompt, n_computed, n_generated, max_tokens, cached_tokens, n_blocks, preemptions;
+    int64_t ttft_us;       /* -1 before the first token */
+    double tps;            /* decode tokens/s over the last second */
+};
+
+/* One sequence's part in a step. */
+struct snap_step_item {
+    uint64_t arrival;
+    uint32_t tag;
+    uint16_t n_tokens;
+    uint8_t slot;          /* row in the timeline: kept by a sequence while it holds its place */
+    bool prefill;
+};
+enum { SNAP_STEP_ITEMS = 64, SNAP_STEPS = 256, SNAP_RATES = 240, SNAP_QUEUE = 256 };
+struct snap_step {
+    uint64_t step;
+    int64_t start_us, dur_us; /* dur_us -1: in flight */
+    uint32_t budget, n_prefill_tokens, n_decodes, n_items; /* n_items may exceed what `items` holds */
+    struct snap_step_item items[SNAP_STEP_ITEMS];
+};
+
+/* What one KV block is. */
+enum snap_block_kind { SNAP_BLOCK_FREE, SNAP_BLOCK_USED, SNAP_BLOCK_SHARED, SNAP_BLOCK_CACHED };
+struct snap_block {
+    uint8_t kind;   /* enum snap_block_kind */
+    uint32_t tag;   /* of its owner, when USED */
+    uint64_t arrival;
+};
+
+struct snap_percentiles {
+    double p50, p99; /* ms; NaN before there is data */
+};
+
+/* A sample each 250 ms. */
+struct snap_rate {
+    float prefill_tps, decode_tps;
+    uint16_t depth, running;
+};
+
+struct snapshot {
+    uint64_t seq;          /* counts publications */
+    int64_t now_us, uptime_us;
+    enum engine_state state;
+    char state_detail[160];     /* "building kernels 40 %", or why it failed */
+    char model[96], device[128], exec_name[64], precision[8];
+    bool sim, frozen;
+
+    uint64_t step;              /* steps ended or in flight */
+    bool in_flight;             /* steps[n_steps-1] is under way */
+    uint32_t n_steps;
+    struct snap_step steps[SNAP_STEPS]; /* oldest first */
+
+    uint32_t n_queue, queue_total; /* n_queue of queue_total are listed, in admission order */
+    struct snap_request queue[SNAP_QUEUE];
+    uint32_t n_running;
+    struct snap_request running[SNAP_STEP_ITEMS];
+    uint32_t max_batch_size, max_batch_tokens, queue_depth, max_depth;
+    uint32_t waiting_by_reason[WAIT_REASON_COUNT];
+    double aging_rate;
+
+    uint32_t kv_total, kv_used, kv_cached, kv_free, kv_parked, block_tokens;
+    struct snap_block *blocks;  /* kv_total entries; owned by the snapshot's holder, grown by engine_snapshot */
+    uint32_t cap_blocks;
+
+    uint32_t n_rates;
+    struct snap_rate rates[SNAP_RATES]; /* oldest first */
+    double prefill_tps, decode_tps;     /* over the last second */
+    struct snap_percentiles ttft, itl;  /* over the last 60 s */
+
+    uint64_t total_requests, completed, failed, rejected, total_batches, preemptions, total_scheduled;
+    double avg_latency_ms, avg_batch_size, avg_batch_size_10s;
+    uint64_t prefix_query_tokens, prefix_hit_tokens;
+    double memory_mb, max_memory_mb, critical_memory_mb; /* limits 0: not set */
+    bool under_pressure, can_accept;
+};
+
+/* Frees what the snapshot holds (not the struct itself). */
+void snapshot_free(struct snapshot *s);
+
+#endif
