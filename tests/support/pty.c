@@ -1,0 +1,223 @@
+#include "tests/support/pty.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <utmp.h>
+
+double pty_now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static void run_child(int terminal, const struct pty_options *o)
+{
+    login_tty(terminal); /* new session, controlling terminal, descriptors 0 to 2 */
+    for (const char *const *e = o->env; e && *e; e++) {
+        const char *equals = strchr(*e, '=');
+        if (!equals) {
+            unsetenv(*e);
+            continue;
+        }
+        char *name = strndup(*e, (size_t)(equals - *e));
+        setenv(name, equals + 1, 1);
+        free(name);
+    }
+    signal(SIGPIPE, SIG_DFL);
+    execvp(o->argv[0], (char *const *)(void *)o->argv);
+    fprintf(stderr, "cannot run %s: %s\n", o->argv[0], strerror(errno));
+    _exit(127);
+}
+
+int pty_start(struct pty *p, const struct pty_options *o)
+{
+    *p = (struct pty){.master = -1, .hold = -1};
+    struct winsize size = {.ws_row = (unsigned short)o->rows, .ws_col = (unsigned short)o->cols};
+    if (openpty(&p->master, &p->hold, NULL, NULL, &size) != 0)
+        return -1;
+    fcntl(p->master, F_SETFD, FD_CLOEXEC);
+    fcntl(p->hold, F_SETFD, FD_CLOEXEC);
+    tcgetattr(p->hold, &p->before);
+    p->vt = vt_create(o->rows, o->cols);
+    p->pid = fork();
+    if (p->pid < 0)
+        return -1;
+    if (p->pid == 0)
+        run_child(p->hold, o);
+    return 0;
+}
+
+static bool reap(struct pty *p)
+{
+    if (p->pid && waitpid(p->pid, &p->status, WNOHANG) == p->pid)
+        p->pid = 0;
+    return !p->pid;
+}
+
+void pty_end(struct pty *p)
+{
+    if (p->pid && !reap(p)) {
+        kill(p->pid, SIGKILL);
+        waitpid(p->pid, &p->status, 0);
+        p->pid = 0;
+    }
+    if (p->master >= 0)
+        close(p->master);
+    if (p->hold >= 0)
+        close(p->hold);
+    vt_destroy(p->vt);
+    *p = (struct pty){.master = -1, .hold = -1};
+}
+
+/* Writes everything; reads meanwhile, so that a full output buffer can't lock both sides. */
+void pty_send(struct pty *p, const char *bytes, size_t n)
+{
+    while (n) {
+        struct pollfd f = {p->master, POLLOUT | POLLIN, 0};
+        if (poll(&f, 1, 10000) <= 0)
+            return;
+        if (f.revents & POLLIN)
+            pty_pump(p, 0);
+        if (f.revents & POLLOUT) {
+            ssize_t w = write(p->master, bytes, n < 512 ? n : 512);
+            if (w < 0)
+                return;
+            bytes += w;
+            n -= (size_t)w;
+        } else if (f.revents & (POLLHUP | POLLERR)) {
+            return;
+        }
+    }
+}
+
+void pty_type(struct pty *p, const char *text)
+{
+    pty_send(p, text, strlen(text));
+}
+
+void pty_resize(struct pty *p, int rows, int cols)
+{
+    struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)cols};
+    vt_resize(p->vt, rows, cols);
+    ioctl(p->master, TIOCSWINSZ, &size);
+}
+
+ssize_t pty_pump(struct pty *p, int timeout_ms)
+{
+    struct pollfd f = {p->master, POLLIN, 0};
+    if (poll(&f, 1, timeout_ms) <= 0 || !(f.revents & (POLLIN | POLLHUP)))
+        return 0;
+    char bytes[65536];
+    ssize_t n = read(p->master, bytes, sizeof bytes);
+    if (n <= 0)
+        return -1;
+    vt_feed(p->vt, bytes, (size_t)n);
+    FILE *f_record = p->record ? fopen(p->record, "ab") : NULL;
+    if (f_record) {
+        fwrite(bytes, 1, (size_t)n, f_record);
+        fclose(f_record);
+    }
+    return n;
+}
+
+bool pty_settle(struct pty *p, int quiet_ms, int timeout_ms)
+{
+    double end = pty_now_ms() + timeout_ms;
+    while (pty_now_ms() < end)
+        if (pty_pump(p, quiet_ms) <= 0)
+            return true;
+    return false;
+}
+
+bool pty_wait(struct pty *p, bool (*condition)(struct pty *p, void *ctx), void *ctx, int timeout_ms)
+{
+    double end = pty_now_ms() + timeout_ms;
+    while (!condition(p, ctx)) {
+        double left = end - pty_now_ms();
+        if (left <= 0) {
+            fprintf(stderr, "not seen within %d ms; the screen:\n%s\n", timeout_ms, vt_text(p->vt));
+            return false;
+        }
+        pty_pump(p, left < 50 ? (int)left + 1 : 50);
+    }
+    return true;
+}
+
+static bool has_text(struct pty *p, void *text)
+{
+    return vt_find(p->vt, text, NULL) >= 0;
+}
+
+static bool lacks_text(struct pty *p, void *text)
+{
+    return vt_find(p->vt, text, NULL) < 0;
+}
+
+bool pty_wait_text(struct pty *p, const char *text, int timeout_ms)
+{
+    bool seen = pty_wait(p, has_text, (void *)(size_t)text, timeout_ms);
+    if (!seen)
+        fprintf(stderr, "wanted: %s\n", text);
+    return seen;
+}
+
+bool pty_wait_gone(struct pty *p, const char *text, int timeout_ms)
+{
+    bool gone = pty_wait(p, lacks_text, (void *)(size_t)text, timeout_ms);
+    if (!gone)
+        fprintf(stderr, "still there: %s\n", text);
+    return gone;
+}
+
+bool pty_wait_exit(struct pty *p, int timeout_ms)
+{
+    double end = pty_now_ms() + timeout_ms;
+    while (!reap(p)) {
+        if (pty_now_ms() > end) {
+            fprintf(stderr, "still runs after %d ms; the screen:\n%s\n", timeout_ms, vt_text(p->vt));
+            return false;
+        }
+        pty_pump(p, 10);
+    }
+    while (pty_pump(p, 0) > 0)
+        ;
+    return true;
+}
+
+bool pty_modes_restored(struct pty *p)
+{
+    struct termios now;
+    if (tcgetattr(p->hold, &now) != 0)
+        return false;
+    return now.c_iflag == p->before.c_iflag && now.c_oflag == p->before.c_oflag &&
+           now.c_cflag == p->before.c_cflag && now.c_lflag == p->before.c_lflag &&
+           memcmp(now.c_cc, p->before.c_cc, sizeof now.c_cc) == 0;
+}
+
+double pty_cpu_seconds(const struct pty *p)
+{
+    char path[64], line[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)p->pid);
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return 0;
+    size_t n = fread(line, 1, sizeof line - 1, f);
+    fclose(f);
+    line[n] = 0;
+    unsigned long user = 0, sys = 0;
+    const char *after = strrchr(line, ')'); /* the name may hold blanks */
+    if (!after || sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &sys) != 2)
+        return 0;
+    return (double)(user + sys) / (double)sysconf(_SC_CLK_TCK);
+}
