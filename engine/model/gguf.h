@@ -34,7 +34,8 @@ struct gguf_kv {
     enum gguf_type type;      /* GGUF_ARRAY: see elem_type */
     enum gguf_type elem_type; /* of an array */
     uint64_t n;               /* elements of an array; else 1 */
-    const uint8_t *data;      /* the value's (or first element's) bytes, little-endian, maybe unaligned */
+    const uint8_t *data;      /* the value's (or first element's) bytes, little-endian, maybe unaligned; a string's and an
+                                 array of strings' start with a u64 length: use gguf_string and `strings` */
     struct gguf_str *strings; /* for arrays of strings: n entries; else NULL */
 };
 
@@ -55,6 +56,8 @@ struct gguf {
     uint64_t n_kv, n_tensors;
     struct gguf_kv *kv;
     struct gguf_tensor *tensors;
+    struct gguf_kv **kv_by_key;           /* the same, sorted: what gguf_find and gguf_tensor search */
+    struct gguf_tensor **tensor_by_name;
     const uint8_t *bytes; /* whole file */
     uint64_t n_bytes;
     void *map; /* what gguf_open mapped, or NULL */
@@ -71,6 +74,18 @@ void gguf_close(struct gguf *g); /* NULL allowed */
 /* Lookups: NULL when absent. */
 const struct gguf_kv *gguf_find(const struct gguf *g, const char *key);
 const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name);
+
+/* An unsigned little-endian number of 1 to 8 bytes. */
+static inline uint64_t gguf_load(const uint8_t *p, unsigned bytes)
+{
+    uint64_t v = 0;
+    while (bytes-- > 0)
+        v = v << 8 | p[bytes];
+    return v;
+}
+
+/* Compares as memcmp does, a prefix before what it begins. */
+int gguf_str_compare(struct gguf_str a, struct gguf_str b);
 
 /* Typed reads of one key. Integers of any width and sign are accepted where they fit. When the key is absent: *out is
  * set to `fallback` and WEFT_OK is returned. A wrong type or a value out of [min, max] is FILE_INVALID. */

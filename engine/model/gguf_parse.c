@@ -1,0 +1,423 @@
+/*
+ * Reading the GGUF format: header, keys, tensor table, in the order of the file, with one cursor that can't
+ * leave the bytes. Sizes are checked as they are read, where tensors lie once all of them are known.
+ *
+ *   magic u32 | version u32 | tensors u64 | keys u64
+ *   keys:     length u64, bytes | type u32 | value (string: length u64, bytes; array: type u32, count u64,
+ * elements) tensors:  length u64, bytes | dims u32 | dim u64 ... | type u32 | offset u64, from the start of
+ * the data padding up to a multiple of general.alignment, then the data
+ */
+#include "engine/model/gguf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/mem.h"
+#include "engine/model/gguf_refuse.h"
+
+enum {
+    MAGIC = 0x46554747, /* "GGUF", little-endian */
+    VERSION_MIN = 2,
+    VERSION_MAX = 3,
+    KEY_BYTES_MAX = 65535, /* as the format's description has it */
+    DIMS_MAX = 4,
+    ALIGNMENT_DEFAULT = 32,
+    ALIGNMENT_MIN = 8, /* "must be a multiple of 8" */
+    ALIGNMENT_MAX = 1 << 20,
+    /* The least that a key or a tensor takes in the file: bounds the counts before anything is allocated by
+       them. */
+    KV_BYTES_MIN = 8 + 1 + 4 + 1,
+    TENSOR_BYTES_MIN = 8 + 1 + 4 + 8 + 4 + 8,
+};
+
+/* Bytes of one value; 0: of variable length. */
+static const uint8_t value_bytes[GGUF_TYPE_COUNT] = {
+    [GGUF_U8] = 1,  [GGUF_I8] = 1,   [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4, [GGUF_I32] = 4,
+    [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8,
+};
+
+struct reader {
+    struct gguf *g;
+    uint64_t pos;     /* <= g->n_bytes */
+    uint64_t *offset; /* of each tensor, from the start of the data */
+    struct weft_err *err;
+};
+
+static uint64_t left(const struct reader *r)
+{
+    return r->g->n_bytes - r->pos;
+}
+
+static enum weft_rc refuse(struct reader *r, const char *field, const char *value, const char *limit)
+{
+    return gguf_refuse(r->err, WEFT_FILE_INVALID, r->g->path, field, value, limit);
+}
+
+static enum weft_rc refuse_end(struct reader *r, const char *field, uint64_t need)
+{
+    return refuse(
+        r, field,
+        gguf_text("%llu bytes at offset %llu", (unsigned long long)need, (unsigned long long)r->pos).s,
+        gguf_text("the file ends at %llu", (unsigned long long)r->g->n_bytes).s);
+}
+
+/* The next n bytes, or FILE_INVALID where the file ends before. */
+static enum weft_rc take(struct reader *r, const char *field, uint64_t n, const uint8_t **out)
+{
+    if (n > left(r))
+        return refuse_end(r, field, n);
+    *out = r->g->bytes + r->pos;
+    r->pos += n;
+    return WEFT_OK;
+}
+
+static enum weft_rc take_u32(struct reader *r, const char *field, uint32_t *out)
+{
+    const uint8_t *p;
+    enum weft_rc rc = take(r, field, 4, &p);
+    if (rc == WEFT_OK)
+        *out = (uint32_t)gguf_load(p, 4);
+    return rc;
+}
+
+static enum weft_rc take_u64(struct reader *r, const char *field, uint64_t *out)
+{
+    const uint8_t *p;
+    enum weft_rc rc = take(r, field, 8, &p);
+    if (rc == WEFT_OK)
+        *out = gguf_load(p, 8);
+    return rc;
+}
+
+static enum weft_rc take_string(struct reader *r, const char *field, struct gguf_str *out)
+{
+    uint64_t n;
+    enum weft_rc rc = take_u64(r, field, &n);
+    const uint8_t *p;
+    if (rc == WEFT_OK)
+        rc = take(r, field, n, &p);
+    if (rc == WEFT_OK)
+        *out = (struct gguf_str){(const char *)p, n};
+    return rc;
+}
+
+/* A key or a tensor's name: not empty, at most `max` bytes, no NUL within (it would end the name early
+ * elsewhere). */
+static enum weft_rc take_name(struct reader *r, const char *field, uint64_t max, struct gguf_str *out)
+{
+    uint64_t n;
+    enum weft_rc rc = take_u64(r, field, &n);
+    if (rc != WEFT_OK)
+        return rc;
+    if (n < 1 || n > max)
+        return refuse(r, field, gguf_text("%llu bytes long", (unsigned long long)n).s,
+                      gguf_text("must be 1 to %llu bytes", (unsigned long long)max).s);
+    const uint8_t *p;
+    rc = take(r, field, n, &p);
+    if (rc != WEFT_OK)
+        return rc;
+    *out = (struct gguf_str){(const char *)p, n};
+    if (memchr(p, 0, n))
+        return refuse(r, field, gguf_quote(*out).s, "must not contain a NUL byte");
+    return WEFT_OK;
+}
+
+static enum weft_rc parse_header(struct reader *r)
+{
+    struct gguf *g = r->g;
+    uint32_t magic;
+    enum weft_rc rc = take_u32(r, "magic", &magic);
+    if (rc != WEFT_OK)
+        return rc;
+    if (magic != MAGIC)
+        return refuse(r, "magic", gguf_quote((struct gguf_str){(const char *)g->bytes, 4}).s, "must be GGUF");
+    rc = take_u32(r, "version", &g->version);
+    if (rc != WEFT_OK)
+        return rc;
+    if (g->version && (g->version & 0xffff) == 0)
+        return refuse(r, "version", gguf_text("0x%08x, big-endian", g->version).s, "must be little-endian");
+    if (g->version < VERSION_MIN || g->version > VERSION_MAX)
+        return refuse(r, "version", gguf_text("%u", g->version).s, "must be 2 or 3");
+    if ((rc = take_u64(r, "tensor_count", &g->n_tensors)) != WEFT_OK ||
+        (rc = take_u64(r, "metadata_kv_count", &g->n_kv)) != WEFT_OK)
+        return rc;
+    const struct {
+        const char *field;
+        uint64_t n, each;
+    } counts[] = {{"tensor_count", g->n_tensors, TENSOR_BYTES_MIN},
+                  {"metadata_kv_count", g->n_kv, KV_BYTES_MIN}};
+    for (size_t i = 0; i < 2; i++)
+        if (counts[i].n > left(r) / counts[i].each)
+            return refuse(r, counts[i].field, gguf_text("%llu", (unsigned long long)counts[i].n).s,
+                          gguf_text("at most %llu fit in %llu bytes",
+                                    (unsigned long long)(left(r) / counts[i].each),
+                                    (unsigned long long)g->n_bytes)
+                              .s);
+    return WEFT_OK;
+}
+
+static enum weft_rc check_type(struct reader *r, const char *field, uint32_t type)
+{
+    if (type >= GGUF_TYPE_COUNT)
+        return refuse(r, field, gguf_text("of type %u", type).s,
+                      gguf_text("types are 0 to %u", GGUF_TYPE_COUNT - 1).s);
+    return WEFT_OK;
+}
+
+static enum weft_rc check_bools(struct reader *r, const char *field, const uint8_t *p, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        if (p[i] > 1)
+            return refuse(r, field, gguf_text("boolean %u", p[i]).s, "must be 0 or 1");
+    return WEFT_OK;
+}
+
+static enum weft_rc parse_array(struct reader *r, const char *field, struct gguf_kv *kv)
+{
+    uint32_t type;
+    enum weft_rc rc;
+    if ((rc = take_u32(r, field, &type)) != WEFT_OK || (rc = check_type(r, field, type)) != WEFT_OK)
+        return rc;
+    if (type == GGUF_ARRAY)
+        return refuse(r, field, "an array of arrays", "elements must be plain values or strings");
+    kv->elem_type = (enum gguf_type)type;
+    if ((rc = take_u64(r, field, &kv->n)) != WEFT_OK)
+        return rc;
+    uint64_t each = type == GGUF_STRING ? 8 : value_bytes[type];
+    if (kv->n > left(r) / each)
+        return refuse(r, field, gguf_text("an array of %llu elements", (unsigned long long)kv->n).s,
+                      gguf_text("at most %llu fit in the file", (unsigned long long)(left(r) / each)).s);
+    kv->data = r->g->bytes + r->pos;
+    if (type != GGUF_STRING) {
+        r->pos += kv->n * each;
+        return type == GGUF_BOOL ? check_bools(r, field, kv->data, kv->n) : WEFT_OK;
+    }
+    kv->strings = mem_calloc(kv->n, sizeof *kv->strings);
+    if (!kv->strings)
+        return weft_err_nomem(r->err, "gguf_parse", kv->n * sizeof *kv->strings);
+    for (uint64_t i = 0; i < kv->n && rc == WEFT_OK; i++)
+        rc = take_string(r, field, &kv->strings[i]);
+    return rc;
+}
+
+static enum weft_rc parse_kv(struct reader *r, struct gguf_kv *kv)
+{
+    uint32_t type;
+    enum weft_rc rc = take_name(r, "key", KEY_BYTES_MAX, &kv->key);
+    if (rc != WEFT_OK)
+        return rc;
+    struct gguf_text field = gguf_quote(kv->key);
+    if ((rc = take_u32(r, field.s, &type)) != WEFT_OK || (rc = check_type(r, field.s, type)) != WEFT_OK)
+        return rc;
+    kv->type = (enum gguf_type)type;
+    kv->n = 1;
+    if (type == GGUF_ARRAY)
+        return parse_array(r, field.s, kv);
+    if (type == GGUF_STRING) {
+        struct gguf_str s;
+        kv->data = r->g->bytes + r->pos;
+        return take_string(r, field.s, &s);
+    }
+    rc = take(r, field.s, value_bytes[type], &kv->data);
+    return rc == WEFT_OK && type == GGUF_BOOL ? check_bools(r, field.s, kv->data, 1) : rc;
+}
+
+/* Blocks of a row, then bytes of the tensor, refusing every product that overflows. */
+static enum weft_rc check_size(struct reader *r, const char *field, struct gguf_tensor *t)
+{
+    const struct quant_info *q = quant_info(t->type);
+    if (t->dim[0] % q->block_values)
+        return refuse(r, field, gguf_text("%llu values a row", (unsigned long long)t->dim[0]).s,
+                      gguf_text("must be a multiple of %u for %s", q->block_values, q->name).s);
+    uint64_t values = 1, padded;
+    for (uint32_t i = 0; i < t->n_dims; i++)
+        if (__builtin_mul_overflow(values, t->dim[i], &values) || values > INT64_MAX)
+            return refuse(r, field, "a product of dimensions that overflows", "at most 2^63 - 1 values");
+    if (__builtin_mul_overflow(values / q->block_values, (uint64_t)q->block_bytes, &t->size) ||
+        __builtin_add_overflow(t->size, (uint64_t)r->g->alignment - 1, &padded))
+        return refuse(r, field, gguf_text("%llu values of %s", (unsigned long long)values, q->name).s,
+                      "the size in bytes must be below 2^64");
+    return WEFT_OK;
+}
+
+static enum weft_rc parse_tensor(struct reader *r, struct gguf_tensor *t, uint64_t *offset)
+{
+    enum weft_rc rc = take_name(r, "tensor name", sizeof t->name_z - 1, &t->name);
+    if (rc != WEFT_OK)
+        return rc;
+    memcpy(t->name_z, t->name.s, t->name.n);
+    struct gguf_text field = gguf_quote(t->name);
+    if ((rc = take_u32(r, field.s, &t->n_dims)) != WEFT_OK)
+        return rc;
+    if (t->n_dims < 1 || t->n_dims > DIMS_MAX)
+        return refuse(r, field.s, gguf_text("of %u dimensions", t->n_dims).s,
+                      gguf_text("must be 1 to %d", DIMS_MAX).s);
+    for (uint32_t i = 0; i < DIMS_MAX; i++) {
+        t->dim[i] = 1;
+        if (i < t->n_dims && (rc = take_u64(r, field.s, &t->dim[i])) != WEFT_OK)
+            return rc;
+        if (t->dim[i] < 1 || t->dim[i] > INT64_MAX)
+            return refuse(r, field.s, gguf_text("of dimension %lld", (long long)t->dim[i]).s,
+                          "must be 1 to 2^63 - 1");
+    }
+    uint32_t type;
+    if ((rc = take_u32(r, field.s, &type)) != WEFT_OK)
+        return rc;
+    if (!quant_info(type)->name)
+        return refuse(r, field.s, gguf_text("of weight type %u", type).s,
+                      "unknown or removed from the format");
+    t->type = (enum quant_type)type;
+    if ((rc = take_u64(r, field.s, offset)) != WEFT_OK)
+        return rc;
+    if (*offset % r->g->alignment)
+        return refuse(r, field.s, gguf_text("at offset %llu", (unsigned long long)*offset).s,
+                      gguf_text("must be a multiple of %u", r->g->alignment).s);
+    return check_size(r, field.s, t);
+}
+
+/* general.alignment, once all keys are known. The format asks for exactly a u32 here. */
+static enum weft_rc parse_alignment(struct reader *r)
+{
+    static const char field[] = "general.alignment";
+    const struct gguf_kv *kv = gguf_find(r->g, field);
+    r->g->alignment = ALIGNMENT_DEFAULT;
+    if (!kv)
+        return WEFT_OK;
+    if (kv->type != GGUF_U32)
+        return refuse(r, field, gguf_text("of type %d", (int)kv->type).s, "must be of type 4, u32");
+    uint32_t a = (uint32_t)gguf_load(kv->data, 4);
+    if (a < ALIGNMENT_MIN || a > ALIGNMENT_MAX || (a & (a - 1)))
+        return refuse(r, field, gguf_text("%u", a).s,
+                      gguf_text("must be a power of two, %d to %d", ALIGNMENT_MIN, ALIGNMENT_MAX).s);
+    r->g->alignment = a;
+    return WEFT_OK;
+}
+
+/* Order of the name indexes: bytes, then length. */
+int gguf_str_compare(struct gguf_str a, struct gguf_str b)
+{
+    int c = memcmp(a.s, b.s, a.n < b.n ? a.n : b.n);
+    return c ? c : (a.n > b.n) - (a.n < b.n);
+}
+
+static int by_key(const void *a, const void *b)
+{
+    return gguf_str_compare((*(struct gguf_kv *const *)a)->key, (*(struct gguf_kv *const *)b)->key);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return gguf_str_compare((*(struct gguf_tensor *const *)a)->name, (*(struct gguf_tensor *const *)b)->name);
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const uint8_t *x = (*(struct gguf_tensor *const *)a)->data, *y = (*(struct gguf_tensor *const *)b)->data;
+    return (x > y) - (x < y);
+}
+
+static enum weft_rc parse_kvs(struct reader *r)
+{
+    struct gguf *g = r->g;
+    g->kv = mem_calloc(g->n_kv, sizeof *g->kv);
+    g->kv_by_key = mem_calloc(g->n_kv, sizeof *g->kv_by_key);
+    if (!g->kv || !g->kv_by_key)
+        return weft_err_nomem(r->err, "gguf_parse", g->n_kv * sizeof *g->kv);
+    for (uint64_t i = 0; i < g->n_kv; i++) {
+        enum weft_rc rc = parse_kv(r, &g->kv[i]);
+        if (rc != WEFT_OK)
+            return rc;
+        g->kv_by_key[i] = &g->kv[i];
+    }
+    qsort(g->kv_by_key, g->n_kv, sizeof *g->kv_by_key, by_key);
+    for (uint64_t i = 1; i < g->n_kv; i++)
+        if (by_key(&g->kv_by_key[i - 1], &g->kv_by_key[i]) == 0)
+            return refuse(r, "key", gguf_quote(g->kv_by_key[i]->key).s, "a key may appear once");
+    return WEFT_OK;
+}
+
+static enum weft_rc parse_tensors(struct reader *r)
+{
+    struct gguf *g = r->g;
+    g->tensors = mem_calloc(g->n_tensors, sizeof *g->tensors);
+    g->tensor_by_name = mem_calloc(g->n_tensors, sizeof *g->tensor_by_name);
+    r->offset = mem_calloc(g->n_tensors, sizeof *r->offset);
+    if (!g->tensors || !g->tensor_by_name || !r->offset)
+        return weft_err_nomem(r->err, "gguf_parse", g->n_tensors * sizeof *g->tensors);
+    uint64_t total = 0;
+    for (uint64_t i = 0; i < g->n_tensors; i++) {
+        struct gguf_tensor *t = &g->tensors[i];
+        enum weft_rc rc = parse_tensor(r, t, &r->offset[i]);
+        if (rc != WEFT_OK)
+            return rc;
+        if (__builtin_add_overflow(total, t->size, &total))
+            return refuse(r, gguf_quote(t->name).s,
+                          gguf_text("%llu bytes long", (unsigned long long)t->size).s,
+                          "all tensors together must be below 2^64 bytes");
+        g->tensor_by_name[i] = t;
+    }
+    qsort(g->tensor_by_name, g->n_tensors, sizeof *g->tensor_by_name, by_name);
+    for (uint64_t i = 1; i < g->n_tensors; i++)
+        if (by_name(&g->tensor_by_name[i - 1], &g->tensor_by_name[i]) == 0)
+            return refuse(r, "tensor name", gguf_quote(g->tensor_by_name[i]->name).s,
+                          "a tensor may appear once");
+    return WEFT_OK;
+}
+
+/* Points each tensor at its data: inside the file, no two on the same bytes. */
+static enum weft_rc place_tensors(struct reader *r)
+{
+    struct gguf *g = r->g;
+    if (!g->n_tensors)
+        return WEFT_OK;
+    uint64_t start = (r->pos + g->alignment - 1) / g->alignment * g->alignment;
+    uint64_t room = start < g->n_bytes ? g->n_bytes - start : 0;
+    for (uint64_t i = 0; i < g->n_tensors; i++) {
+        struct gguf_tensor *t = &g->tensors[i];
+        if (r->offset[i] > room || t->size > room - r->offset[i])
+            return refuse(r, gguf_quote(t->name).s,
+                          gguf_text("%llu bytes at %llu of the data", (unsigned long long)t->size,
+                                    (unsigned long long)r->offset[i])
+                              .s,
+                          gguf_text("the file holds %llu bytes of data", (unsigned long long)room).s);
+        t->data = g->bytes + start + r->offset[i];
+    }
+    struct gguf_tensor **order = mem_calloc(g->n_tensors, sizeof *order);
+    if (!order)
+        return weft_err_nomem(r->err, "gguf_parse", g->n_tensors * sizeof *order);
+    memcpy(order, g->tensor_by_name, g->n_tensors * sizeof *order);
+    qsort(order, g->n_tensors, sizeof *order, by_place);
+    enum weft_rc rc = WEFT_OK;
+    for (uint64_t i = 1; i < g->n_tensors && rc == WEFT_OK; i++)
+        if ((uint64_t)(order[i]->data - order[i - 1]->data) < order[i - 1]->size)
+            rc = refuse(
+                r, gguf_quote(order[i]->name).s,
+                gguf_text("at %llu of the data", (unsigned long long)(order[i]->data - g->bytes - start)).s,
+                gguf_text("must not overlap %s", gguf_quote(order[i - 1]->name).s).s);
+    mem_free(order);
+    return rc;
+}
+
+enum weft_rc gguf_parse(const void *bytes, size_t n, const char *path, struct gguf **out,
+                        struct weft_err *err)
+{
+    *out = NULL;
+    struct gguf *g = mem_calloc(1, sizeof *g);
+    if (!g)
+        return weft_err_nomem(err, "gguf_parse", sizeof *g);
+    struct reader r = {.g = g, .err = err};
+    g->bytes = bytes;
+    g->n_bytes = n;
+    g->path = mem_strdup(path);
+    enum weft_rc rc = g->path ? WEFT_OK : weft_err_nomem(err, "gguf_parse", strlen(path) + 1);
+    static enum weft_rc (*const stages[])(struct reader *) = {parse_header, parse_kvs, parse_alignment,
+                                                              parse_tensors, place_tensors};
+    for (size_t i = 0; i < sizeof stages / sizeof *stages && rc == WEFT_OK; i++)
+        rc = stages[i](&r);
+    mem_free(r.offset);
+    if (rc == WEFT_OK)
+        *out = g;
+    else
+        gguf_close(g);
+    return rc;
+}
