@@ -3,8 +3,12 @@
  *
  * Order: penalties (repetition, presence, frequency) over the last `penalty_window` ids, then temperature 0 → the highest
  * logit, ties to the lowest id; else top-k, temperature, top-p, min-p, and one draw. The draw depends only on
- * (seed, number of tokens drawn so far), never on other requests. logprobs are of the raw logits, before all of this.
+ * (seed, number of tokens chosen so far), never on other requests. logprobs are of the raw logits, before all of this.
  * Pure; one owner.
+ *
+ * Candidates are ranked by logit, ties by lower id, so that every cut (top-k, top-p) has one answer. top-p keeps the
+ * fewest best candidates whose probability, of those that top-k left, adds up to top_p (Holtzman et al. 2020); min-p
+ * then keeps those with at least min_p times the best one's (Nguyen et al. 2024). The best one always stays.
  */
 #ifndef WEFT_SAMPLER_H
 #define WEFT_SAMPLER_H
@@ -38,6 +42,7 @@ struct sampler_logprob {
 };
 struct sampler_out {
     uint32_t id;
+    bool finite;                                      /* false: the logits hold NaN or +inf, or nothing above -inf: id means nothing */
     float logprob;                                    /* of id; set when n_top > 0 was asked for */
     uint32_t n_top;
     struct sampler_logprob top[SAMPLER_LOGPROBS_MAX]; /* best first */

@@ -9,12 +9,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/base/mem.h"
 #include "engine/sched/request.h"
 
 enum engine_state {
     ENGINE_INITIALIZING, ENGINE_LOADING, ENGINE_WARMING, ENGINE_READY, ENGINE_STOPPING, ENGINE_STOPPED, ENGINE_FAILED
 };
-const char *engine_state_name(enum engine_state s); /* "INITIALIZING" … */
+/* "INITIALIZING" …; "?" when out of range. Inline, as are all helpers here: a viewer needs no engine to link with. */
+static inline const char *engine_state_name(enum engine_state s)
+{
+    static const char *const names[] = {"INITIALIZING", "LOADING", "WARMING", "READY",
+                                        "STOPPING",     "STOPPED", "FAILED"};
+    return (unsigned)s < sizeof names / sizeof *names ? names[s] : "?";
+}
 
 /* One request, as queue and session panes show it. */
 struct snap_request {
@@ -103,6 +110,11 @@ struct snapshot {
 };
 
 /* Frees what the snapshot holds (not the struct itself). */
-void snapshot_free(struct snapshot *s);
+static inline void snapshot_free(struct snapshot *s)
+{
+    mem_free(s->blocks);
+    s->blocks = NULL;
+    s->cap_blocks = s->kv_total = 0;
+}
 
 #endif
