@@ -16,7 +16,7 @@ struct candidate {
 struct sampler {
     struct sampling cfg;
     uint32_t n_vocab;
-    uint64_t n_chosen;      /* tokens so far: the index of the next draw */
+    uint64_t n_chosen; /* tokens so far: the index of the next draw */
     bool penalised;
     float *work;            /* penalised: n_vocab logits after penalties; else NULL */
     uint32_t *seen;         /* penalised: n_vocab counts, all 0 between calls; else NULL */
@@ -25,7 +25,8 @@ struct sampler {
     uint32_t cap_best;
 };
 
-/* When top-p has no top-k before it, this many candidates are ranked first: enough for nearly every nucleus. */
+/* When top-p has no top-k before it, this many candidates are ranked first: enough for nearly every nucleus.
+ */
 enum { NUCLEUS_FIRST = 256 };
 
 static double field_value(const struct sampling *s, size_t offset)
@@ -65,8 +66,8 @@ enum weft_rc sampling_check(const struct sampling *s, struct weft_err *err)
         return WEFT_INVALID_REQUEST;
     }
     if (s->seed < -1) {
-        weft_err_set(err, WEFT_INVALID_REQUEST, "seed is %lld, but must be at least 0, or -1 to have one chosen",
-                     (long long)s->seed);
+        weft_err_set(err, WEFT_INVALID_REQUEST,
+                     "seed is %lld, but must be at least 0, or -1 to have one chosen", (long long)s->seed);
         weft_err_str(err, "field", "seed");
         weft_err_num(err, "value", (double)s->seed);
         weft_err_num(err, "limit", -1);
@@ -143,8 +144,8 @@ static void sift_down(struct candidate *heap, uint32_t n, uint32_t i)
     heap[i] = c;
 }
 
-/* Writes the k highest of n logits to best[0..k), best first; k ≤ n. O(n + k log n) expected: a heap of the best so
- * far, whose root is what a newcomer has to beat; nearly all of the n fail that one comparison. */
+/* Writes the k highest of n logits to best[0..k), best first; k ≤ n. O(n + k log n) expected: a heap of the
+ * best so far, whose root is what a newcomer has to beat; nearly all of the n fail that one comparison. */
 static void rank_best(const float *logits, uint32_t n, struct candidate *best, uint32_t k)
 {
     if (!k)
@@ -221,8 +222,8 @@ static double weigh(struct sampler *s, uint32_t from, uint32_t to)
     return sum;
 }
 
-/* How many of the n ranked candidates the nucleus takes when all the probability there is weighs `total`; n + 1 when
- * these n don't suffice. */
+/* How many of the n ranked candidates the nucleus takes when all the probability there is weighs `total`; n +
+ * 1 when these n don't suffice. */
 static uint32_t nucleus(const struct sampler *s, uint32_t n, double total)
 {
     double sum = 0;
