@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "engine/base/err.h"
+#include "ui/colour.h"
 #include "ui/grid.h"
 
 /* id, key in the file, parent (whose style it takes where the theme says nothing), what it is (docs) */
@@ -66,19 +67,18 @@ enum role {
     ROLE_COUNT = ROLE_SESSION_FIRST + THEME_SESSION_COLOURS
 };
 
-enum colour_kind { COLOUR_UNSET, COLOUR_DEFAULT, COLOUR_INDEX, COLOUR_RGB };
-struct colour {
-    uint8_t kind;    /* enum colour_kind */
-    uint8_t index;   /* COLOUR_INDEX: xterm's 256 */
-    uint8_t r, g, b; /* COLOUR_RGB */
-};
-
 enum { ATTR_BOLD = 1, ATTR_DIM = 2, ATTR_ITALIC = 4, ATTR_UNDERLINE = 8, ATTR_REVERSE = 16 };
+
+/* Numbers of colours that terminals have, for which a theme is resolved beforehand. */
+enum { THEME_DEPTHS = 3 };
+extern const int theme_depths[THEME_DEPTHS]; /* 256, 16, 8 */
 
 struct theme_role {
     struct colour fg, bg;
     uint8_t attrs;
     bool set; /* the file names it */
+    int16_t fg_at[THEME_DEPTHS],
+        bg_at[THEME_DEPTHS]; /* palette index at that depth; -1: the terminal's default */
 };
 
 struct theme {
@@ -103,6 +103,9 @@ enum weft_rc theme_parse(const char *yaml, size_t n, const char *file, struct th
                          struct weft_err *err);
 /* A theme without any colours: attributes alone. For NO_COLOR, and for when no theme can be read. */
 void theme_plain(struct theme *out);
+/* Gives roles that aren't `set` their parent's style, and resolves all of them for each depth. For the reader
+ * of themes. */
+void theme_complete(struct theme *t);
 
 /* Resolves a cell's style for a terminal of n_colours (0: none, 8, 16, 256; others round down). fg and bg are
  * never the same colour. */
