@@ -1,0 +1,487 @@
+#include "ui/term/editor.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <readline/readline.h>
+#include <readline/history.h>
+
+#include "engine/base/mem.h"
+#include "engine/base/utf8.h"
+
+/* What readline reads when it asks for more than was fed: Ctrl-G gives up whatever it is in the middle of.
+ * (EOF would end the line for good.) */
+enum { KEY_ABORT = 'G' & 0x1f };
+
+struct editor_draft {
+    char *text;
+    size_t point;
+    HISTORY_STATE *history; /* NULL while this draft is the one being edited, and before it first is */
+};
+
+/* As readline itself: one a process. */
+static struct {
+    bool open, keep_history, listing;
+    struct editor_hooks hooks;
+    struct editor_draft *draft;
+    const char *bytes; /* being fed */
+    size_t n_bytes;
+    char *submitted; /* by the callback, during editor_feed; malloc'd by readline */
+    bool got_line;
+    FILE *nowhere; /* readline's output */
+    char *prompt;  /* rl_display_prompt without its invisible marks */
+} ed;
+
+/* --- what readline calls
+ * --------------------------------------------------------------------------------------- */
+
+static int next_byte(FILE *in)
+{
+    (void)in;
+    if (!ed.n_bytes)
+        return KEY_ABORT;
+    ed.n_bytes--;
+    return (unsigned char)*ed.bytes++;
+}
+
+static int byte_waits(void)
+{
+    return ed.n_bytes != 0;
+}
+
+static void draw_nothing(void)
+{
+}
+
+static void leave_terminal(void)
+{
+}
+
+static void leave_terminal_meta(int meta)
+{
+    (void)meta;
+}
+
+static void take_line(char *line)
+{
+    ed.submitted = line; /* NULL for end of file: Ctrl-D on an empty line */
+    ed.got_line = true;
+}
+
+static void show_matches(char **matches, int n, int longest)
+{
+    (void)matches, (void)n, (void)longest;
+    ed.listing = true;
+}
+
+static size_t completion_start;
+
+static char *next_candidate(const char *word, int state)
+{
+    static size_t index;
+    (void)word;
+    if (state == 0)
+        index = 0;
+    const char *s =
+        ed.hooks.complete(ed.hooks.ctx, rl_line_buffer, (size_t)rl_point, completion_start, index++);
+    return s ? strdup(s) : NULL;
+}
+
+static char **complete(const char *word, int start, int end)
+{
+    (void)end;
+    rl_attempted_completion_over = 1; /* never file names */
+    completion_start = (size_t)start;
+    return ed.hooks.complete ? rl_completion_matches(word, next_candidate) : NULL;
+}
+
+/* --- commands of our own
+ * ---------------------------------------------------------------------------------------- */
+
+static int insert_newline(int count, int key)
+{
+    (void)key;
+    for (int i = 0; i < count; i++)
+        rl_insert_text("\n");
+    return 0;
+}
+
+static int line_start(int at)
+{
+    while (at > 0 && rl_line_buffer[at - 1] != '\n')
+        at--;
+    return at;
+}
+
+static int line_end(int at)
+{
+    while (at < rl_end && rl_line_buffer[at] != '\n')
+        at++;
+    return at;
+}
+
+/* Columns from `from` to `to`. */
+static int columns(int from, int to)
+{
+    int w = 0;
+    for (int i = from; i < to;) {
+        uint32_t cp;
+        size_t n = utf8_decode(rl_line_buffer + i, (size_t)(rl_end - i), &cp);
+        w += utf8_width(cp);
+        i += n ? (int)n : 1;
+    }
+    return w;
+}
+
+/* The place on the line that starts at `start` that is nearest below column w. */
+static int at_column(int start, int w)
+{
+    int at = start, end = line_end(start);
+    while (at < end && w > 0) {
+        uint32_t cp;
+        size_t n = utf8_decode(rl_line_buffer + at, (size_t)(rl_end - at), &cp);
+        w -= utf8_width(cp);
+        at += n ? (int)n : 1;
+    }
+    return at;
+}
+
+static int up(int count, int key)
+{
+    int start = line_start(rl_point);
+    if (start == 0)
+        return rl_get_previous_history(count, key);
+    rl_point = at_column(line_start(start - 1), columns(start, rl_point));
+    return 0;
+}
+
+static int down(int count, int key)
+{
+    int start = line_start(rl_point), end = line_end(rl_point);
+    if (end == rl_end)
+        return rl_get_next_history(count, key);
+    rl_point = at_column(end + 1, columns(start, rl_point));
+    return 0;
+}
+
+/* Home and End as people know them from multi-line fields. */
+static int to_line_start(int count, int key)
+{
+    (void)count, (void)key;
+    rl_point = line_start(rl_point);
+    return 0;
+}
+
+static int to_line_end(int count, int key)
+{
+    (void)count, (void)key;
+    rl_point = line_end(rl_point);
+    return 0;
+}
+
+/* Puts our command where readline's own stands, so that what the user bound in inputrc stays. */
+static void rebind(const char *sequence, rl_command_func_t *usual, rl_command_func_t *ours)
+{
+    Keymap maps[] = {rl_get_keymap_by_name("emacs"), rl_get_keymap_by_name("vi-insert"),
+                     rl_get_keymap_by_name("vi-command")};
+    for (size_t i = 0; i < sizeof maps / sizeof *maps; i++) {
+        int type;
+        rl_command_func_t *now = rl_function_of_keyseq(sequence, maps[i], &type);
+        if ((type == ISFUNC && now == usual) || (!now && i < 2))
+            rl_bind_keyseq_in_map(sequence, ours, maps[i]);
+    }
+}
+
+static void bind_commands(void)
+{
+    static const struct {
+        const char *sequence;
+        rl_command_func_t *usual, *ours;
+    } commands[] = {
+        {"\\C-j", rl_newline, insert_newline},
+        {"\\e\\C-m", rl_vi_editing_mode, insert_newline},
+        {"\\e\\C-j", rl_vi_editing_mode, insert_newline},
+        {"\\e[A", rl_get_previous_history, up},
+        {"\\eOA", rl_get_previous_history, up},
+        {"\\e[B", rl_get_next_history, down},
+        {"\\eOB", rl_get_next_history, down},
+        {"\\e[H", rl_beg_of_line, to_line_start},
+        {"\\eOH", rl_beg_of_line, to_line_start},
+        {"\\e[1~", rl_beg_of_line, to_line_start},
+        {"\\e[F", rl_end_of_line, to_line_end},
+        {"\\eOF", rl_end_of_line, to_line_end},
+        {"\\e[4~", rl_end_of_line, to_line_end},
+        {"\\e[3~", rl_delete, rl_delete},
+    };
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        rebind(commands[i].sequence, commands[i].usual, commands[i].ours);
+}
+
+/* --- life
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+enum weft_rc editor_open(const struct editor_hooks *hooks, struct weft_err *err)
+{
+    if (ed.open)
+        return weft_err_set(err, WEFT_INTERNAL_ERROR, "an editor is open already: there is one in a process");
+    FILE *nowhere = fopen("/dev/null", "r+");
+    if (!nowhere)
+        return weft_err_set(err, WEFT_INTERNAL_ERROR, "cannot open /dev/null for readline's output");
+    memset(&ed, 0, sizeof ed);
+    ed.hooks = *hooks;
+    ed.nowhere = nowhere;
+    ed.keep_history = true;
+    rl_readline_name = "weft";
+    rl_instream = rl_outstream = nowhere;
+    rl_catch_signals = 0;
+    rl_catch_sigwinch = 0;
+    rl_change_environment = 0;
+    rl_prep_term_function = leave_terminal_meta;
+    rl_deprep_term_function = leave_terminal;
+    rl_getc_function = next_byte;
+    rl_input_available_hook = byte_waits;
+    rl_redisplay_function = draw_nothing;
+    rl_attempted_completion_function = complete;
+    rl_completion_display_matches_hook = show_matches;
+    rl_completer_word_break_characters = (char *)(size_t) " \t\n";
+    rl_basic_word_break_characters = " \t\n";
+    rl_initialize();
+    rl_variable_bind("bell-style", "none");            /* a bell would go to the terminal behind our back */
+    rl_variable_bind("enable-bracketed-paste", "off"); /* decoded before readline */
+    rl_variable_bind("show-all-if-ambiguous", "on");
+    rl_variable_bind("horizontal-scroll-mode", "off");
+    bind_commands();
+    using_history();
+    stifle_history(EDITOR_HISTORY_MAX);
+    rl_callback_handler_install("", take_line);
+    ed.open = true;
+    return WEFT_OK;
+}
+
+struct editor_draft *editor_draft_create(void)
+{
+    return mem_calloc(1, sizeof(struct editor_draft));
+}
+
+static void free_history(HISTORY_STATE *h)
+{
+    if (!h)
+        return;
+    for (int i = 0; i < h->length; i++)
+        free(free_history_entry(h->entries[i])); /* its undo list is none of a line that was put away */
+    free(h->entries);
+    free(h);
+}
+
+void editor_draft_free(struct editor_draft *d)
+{
+    if (!d)
+        return;
+    if (d == ed.draft)
+        editor_edit(NULL);
+    free_history(d->history);
+    mem_free(d->text);
+    mem_free(d);
+}
+
+/* Forgets the undo lists that history entries hold when they were edited and left: they can't outlive the
+ * swap. */
+static void drop_undo_of_history(void)
+{
+    rl_free_undo_list();
+    HIST_ENTRY **list = history_list();
+    for (int i = 0; list && list[i]; i++) {
+        UNDO_LIST *undo = (UNDO_LIST *)list[i]->data;
+        list[i]->data = NULL;
+        while (undo) {
+            UNDO_LIST *next = undo->next;
+            if (undo->what == UNDO_DELETE)
+                free(undo->text);
+            free(undo);
+            undo = next;
+        }
+    }
+}
+
+static void put_away(struct editor_draft *d)
+{
+    mem_free(d->text);
+    d->text = mem_memdup(rl_line_buffer, (size_t)rl_end);
+    d->point = (size_t)rl_point;
+    drop_undo_of_history();
+    d->history = history_get_history_state();
+}
+
+static void take_up(struct editor_draft *d)
+{
+    HISTORY_STATE none = {.flags = HS_STIFLED}, *h = d ? d->history : NULL;
+    history_set_history_state(h ? h : &none);
+    free(h);
+    if (d)
+        d->history = NULL;
+    stifle_history(EDITOR_HISTORY_MAX);
+    rl_initialize(); /* an empty line, at the end of this history, without a line saved from the other one */
+    if (rl_editing_mode == 0)
+        rl_vi_insertion_mode(1, 'i');
+    if (d && d->text) {
+        rl_replace_line(d->text, 1);
+        rl_point = d->point <= (size_t)rl_end ? (int)d->point : rl_end;
+    }
+}
+
+void editor_edit(struct editor_draft *d)
+{
+    if (!ed.open || d == ed.draft)
+        return;
+    editor_abort();
+    if (ed.draft)
+        put_away(ed.draft);
+    take_up(d);
+    ed.draft = d;
+    ed.listing = false;
+}
+
+struct editor_draft *editor_draft(void)
+{
+    return ed.draft;
+}
+
+void editor_close(void)
+{
+    if (!ed.open)
+        return;
+    editor_edit(NULL);
+    rl_callback_handler_remove();
+    rl_instream = rl_outstream = NULL;
+    fclose(ed.nowhere);
+    mem_free(ed.prompt);
+    memset(&ed, 0, sizeof ed);
+}
+
+/* --- keys and text
+ * ------------------------------------------------------------------------------------------------ */
+
+static void remember(const char *line)
+{
+    HIST_ENTRY *last = history_length > 0 ? history_get(history_base + history_length - 1) : NULL;
+    if (*line && !(last && strcmp(last->line, line) == 0))
+        add_history(line);
+}
+
+bool editor_feed(const char *bytes, size_t n, size_t *used, char **line)
+{
+    *used = n;
+    if (!ed.draft)
+        return false;
+    ed.listing = false;
+    ed.bytes = bytes;
+    ed.n_bytes = n;
+    while (ed.n_bytes && !ed.got_line)
+        rl_callback_read_char();
+    *used = n - ed.n_bytes;
+    ed.n_bytes = 0;
+    if (!ed.got_line)
+        return false;
+    ed.got_line = false;
+    if (!ed.submitted) /* end of file means nothing here */
+        return false;
+    if (ed.keep_history)
+        remember(ed.submitted);
+    *line = mem_strdup(ed.submitted);
+    free(ed.submitted);
+    ed.submitted = NULL;
+    return *line != NULL;
+}
+
+void editor_keep_history(bool keep)
+{
+    ed.keep_history = keep;
+}
+
+size_t editor_insert(const char *text, size_t n)
+{
+    if (!ed.draft)
+        return 0;
+    size_t room = (size_t)rl_end < EDITOR_TEXT_MAX ? EDITOR_TEXT_MAX - (size_t)rl_end : 0;
+    if (n > room)
+        n = utf8_whole(text, room);
+    char *copy = mem_memdup(text, n);
+    if (!copy)
+        return 0;
+    editor_abort();
+    rl_begin_undo_group();
+    rl_insert_text(copy);
+    rl_end_undo_group();
+    mem_free(copy);
+    ed.listing = false;
+    return n;
+}
+
+void editor_set(const char *text, size_t n)
+{
+    char *copy = ed.draft ? mem_memdup(text, n) : NULL;
+    if (!copy)
+        return;
+    editor_abort();
+    rl_replace_line(copy, 1);
+    rl_point = rl_end;
+    mem_free(copy);
+}
+
+/* readline marks what takes no columns in a prompt; none of it is for the screen. */
+static const char *visible_prompt(void)
+{
+    const char *from = rl_display_prompt;
+    if (!from || from == rl_prompt || !*from)
+        return NULL;
+    char *copy = mem_realloc(ed.prompt, strlen(from) + 1, 1), *to = copy;
+    if (!copy)
+        return NULL;
+    ed.prompt = copy;
+    for (; *from; from++)
+        if (*from != RL_PROMPT_START_IGNORE && *from != RL_PROMPT_END_IGNORE)
+            *to++ = *from;
+    *to = 0;
+    return copy;
+}
+
+void editor_get(struct editor_view *out)
+{
+    *out = (struct editor_view){.text = ""};
+    if (!ed.draft)
+        return;
+    out->text = rl_line_buffer;
+    out->len = (size_t)rl_end;
+    out->point = (size_t)rl_point;
+    out->prompt = visible_prompt();
+    out->listing = ed.listing;
+}
+
+bool editor_busy(void)
+{
+    return ed.draft && RL_ISSTATE(RL_STATE_ISEARCH | RL_STATE_NSEARCH | RL_STATE_NUMERICARG |
+                                  RL_STATE_MULTIKEY | RL_STATE_METANEXT | RL_STATE_CHARSEARCH);
+}
+
+void editor_abort(void)
+{
+    static const char give_up[] = {KEY_ABORT};
+    if (editor_busy()) {
+        ed.bytes = give_up;
+        ed.n_bytes = 1;
+        rl_callback_read_char();
+        ed.n_bytes = 0;
+    }
+}
+
+bool editor_vi(void)
+{
+    return rl_editing_mode == 0;
+}
+
+void editor_resized(int rows, int cols)
+{
+    rl_set_screen_size(rows, cols);
+}
