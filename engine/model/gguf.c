@@ -21,6 +21,11 @@ static const char *const type_names[GGUF_TYPE_COUNT] = {
     [GGUF_F64] = "f64",
 };
 
+const char *gguf_type_name(enum gguf_type type)
+{
+    return type < GGUF_TYPE_COUNT ? type_names[type] : "unknown";
+}
+
 struct gguf_text gguf_text(const char *fmt, ...)
 {
     struct gguf_text t;
@@ -166,7 +171,8 @@ static enum weft_rc refuse_type(const struct gguf *g, const struct gguf_kv *kv, 
                                 struct weft_err *err)
 {
     return gguf_refuse(err, WEFT_FILE_INVALID, g->path, gguf_quote(kv->key).s,
-                       gguf_text("of type %s", type_names[kv->type]).s, gguf_text("must be %s", wanted).s);
+                       gguf_text("of type %s", gguf_type_name(kv->type)).s,
+                       gguf_text("must be %s", wanted).s);
 }
 
 /* Bytes of an integer type; 0: not an integer. */

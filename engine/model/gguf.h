@@ -24,6 +24,9 @@ enum gguf_type {
     GGUF_U64, GGUF_I64, GGUF_F64, GGUF_TYPE_COUNT
 };
 
+/* "u32", "string" ... */
+const char *gguf_type_name(enum gguf_type type);
+
 struct gguf_str {
     const char *s; /* not NUL-terminated */
     uint64_t n;

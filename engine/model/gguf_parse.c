@@ -284,7 +284,7 @@ static enum weft_rc parse_alignment(struct reader *r)
     if (!kv)
         return WEFT_OK;
     if (kv->type != GGUF_U32)
-        return refuse(r, field, gguf_text("of type %d", (int)kv->type).s, "must be of type 4, u32");
+        return refuse(r, field, gguf_text("of type %s", gguf_type_name(kv->type)).s, "must be of type u32");
     uint32_t a = (uint32_t)gguf_load(kv->data, 4);
     if (a < ALIGNMENT_MIN || a > ALIGNMENT_MAX || (a & (a - 1)))
         return refuse(r, field, gguf_text("%u", a).s,
