@@ -1,0 +1,70 @@
+/* What transcript.c (messages, scrolling), transcript_wrap.c and transcript_draw.c share. */
+#ifndef WEFT_UI_TRANSCRIPT_PRIV_H
+#define WEFT_UI_TRANSCRIPT_PRIV_H
+
+#include "engine/base/buf.h"
+#include "ui/markdown.h"
+#include "ui/text.h"
+#include "ui/transcript.h"
+
+/* One line on the screen: bytes [start, end) of a message's text. */
+struct tline {
+    uint32_t start, end;
+    uint32_t source; /* where the line of the source begins that it is part of */
+    struct md_line md;
+    uint8_t state; /* inline state at `start` */
+    bool in_code;  /* `source` stands between fences */
+};
+
+struct message {
+    enum message_kind kind;
+    struct buf text; /* filtered */
+    struct text_filter filter;
+    bool ended, has_stats;
+    struct reply_stats stats;
+
+    struct tline *lines;
+    size_t n_lines, cap_lines;
+    size_t wrapped_len; /* how much of text the lines cover */
+    int wrapped_w;      /* for which width; 0: not yet */
+    int first;          /* line number of lines[0] in the whole chat */
+};
+
+struct transcript {
+    struct message *messages;
+    size_t n, cap;
+    int w, h;     /* of the window, as last laid out; 0: never */
+    int total;    /* lines in all */
+    int top;      /* first visible line */
+    bool follow;  /* top keeps to the end */
+    char *needle; /* searched for, in lower case; NULL: nothing */
+    size_t needle_len;
+    int found; /* line found last; -1: none */
+};
+
+/* Columns left of the text: "weft ▏", or only the bar where it's narrow. One column at the right is the
+ * scroll bar's. */
+enum { GUTTER = 6, GUTTER_NARROW = 2, NARROW = 36, SCROLLBAR = 1, TAB_STOP = 4, WRAP_MIN = 16 };
+
+static inline int gutter_width(int w)
+{
+    return w < NARROW ? GUTTER_NARROW : GUTTER;
+}
+
+/* Markdown is the model's; what people type stands as it is. */
+static inline bool message_has_markup(const struct message *m)
+{
+    return m->kind == MSG_ASSISTANT;
+}
+
+/* Lines below a message's text: its footer, if any, and an empty one. */
+int message_tail(const struct message *m);
+/* Brings m->lines up to date for text of `w` columns. False when out of memory: the lines are then as they
+ * were or fewer. */
+bool message_wrap(struct message *m, int w);
+/* Columns that the cluster c takes at column `col` of its line: tabs reach to the next stop. */
+int cluster_columns(const struct text_cluster *c, int col);
+/* The first match of the search at or after byte `from` of the text; SIZE_MAX: none. */
+size_t transcript_match(const struct transcript *t, const struct message *m, size_t from);
+
+#endif
