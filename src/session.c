@@ -1,0 +1,344 @@
+#include "src/session.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/base/mem.h"
+#include "engine/base/utf8.h"
+#include "ui/text.h"
+
+enum { AUTO_TITLE_COLUMNS = 24 };
+
+struct session *session_create(uint32_t number, const struct session_defaults *defaults)
+{
+    struct session *s = mem_calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    s->number = number;
+    s->prio = defaults->prio;
+    s->sampling = defaults->sampling;
+    s->max_tokens = defaults->max_tokens;
+    s->last_ttft_ms = s->last_tps = -1;
+    s->system = mem_strdup(defaults->system);
+    s->transcript = transcript_create();
+    s->draft = editor_draft_create();
+    session_set_title(s, "");
+    if (!s->system || !s->transcript || !s->draft) {
+        session_destroy(s);
+        return NULL;
+    }
+    return s;
+}
+
+static void free_turns(struct session *s, size_t from)
+{
+    for (size_t i = from; i < s->n_turns; i++)
+        mem_free(s->turns[i].text);
+    s->n_turns = from;
+    if (s->first_turn > from)
+        s->first_turn = from;
+}
+
+static void free_queue(struct session *s)
+{
+    for (size_t i = 0; i < s->n_queue; i++)
+        mem_free(s->queue[i].text);
+    s->n_queue = 0;
+}
+
+void session_destroy(struct session *s)
+{
+    if (!s)
+        return;
+    free_turns(s, 0);
+    free_queue(s);
+    mem_free(s->turns);
+    mem_free(s->queue);
+    mem_free(s->system);
+    buf_free(&s->reply);
+    transcript_destroy(s->transcript);
+    editor_draft_free(s->draft);
+    mem_free(s);
+}
+
+void session_set_title(struct session *s, const char *title)
+{
+    struct text_filter filter = {{0}, 0};
+    struct buf clean = BUF_INIT;
+    text_filter(&filter, title, strlen(title), &clean);
+    size_t n = 0;
+    for (size_t i = 0; i < clean.len; i++) /* one line, no blanks doubled or in front */
+        if (clean.data[i] != '\n' && clean.data[i] != '\t' && clean.data[i] != ' ')
+            clean.data[n++] = clean.data[i];
+        else if (n && clean.data[n - 1] != ' ')
+            clean.data[n++] = ' ';
+    while (n && clean.data[n - 1] == ' ')
+        n--;
+    if (n > SESSION_TITLE_MAX - 1)
+        n = utf8_whole(clean.data, SESSION_TITLE_MAX - 1);
+    if (n)
+        snprintf(s->title, sizeof s->title, "%.*s", (int)n, clean.data);
+    else
+        snprintf(s->title, sizeof s->title, "session %u", s->number);
+    buf_free(&clean);
+}
+
+/* Names a session by the first words of its first message. */
+static void title_from(struct session *s, const char *text, size_t n)
+{
+    const char *line_end = memchr(text, '\n', n);
+    if (line_end)
+        n = (size_t)(line_end - text);
+    size_t fits = text_fit(text, n, AUTO_TITLE_COLUMNS, NULL), cut = fits;
+    if (fits < n)
+        while (cut > 0 && text[cut] != ' ')
+            cut--;
+    if (!cut)
+        cut = fits;
+    char *title = mem_memdup(text, cut);
+    if (title)
+        session_set_title(s, title);
+    mem_free(title);
+}
+
+bool session_set_system(struct session *s, const char *text)
+{
+    char *copy = mem_strdup(text);
+    if (!copy)
+        return false;
+    mem_free(s->system);
+    s->system = copy;
+    return true;
+}
+
+static bool add_turn(struct session *s, enum session_role role, const char *text, size_t n)
+{
+    char *copy = mem_memdup(text, n);
+    if (!copy || mem_grow(&s->turns, &s->cap_turns, s->n_turns + 1, sizeof *s->turns) != 0) {
+        mem_free(copy);
+        return false;
+    }
+    s->turns[s->n_turns++] = (struct session_turn){role, copy, n};
+    return true;
+}
+
+bool session_say(struct session *s, const char *text, size_t n)
+{
+    bool waits = session_busy(s) || s->n_queue;
+    if (!waits) {
+        if (!add_turn(s, SESSION_USER, text, n))
+            return false;
+        if (s->n_turns == 1 && !s->titled)
+            title_from(s, text, n);
+        transcript_add(s->transcript, MSG_USER, text, n);
+        return true;
+    }
+    char *copy = mem_memdup(text, n);
+    if (!copy || mem_grow(&s->queue, &s->cap_queue, s->n_queue + 1, sizeof *s->queue) != 0) {
+        mem_free(copy);
+        return false;
+    }
+    size_t shown = transcript_add(s->transcript, MSG_QUEUED, text, n);
+    s->queue[s->n_queue++] = (struct session_queued){copy, n, shown};
+    return true;
+}
+
+/* Takes the queued messages from index `from` on off the transcript: they stand at its end, after what came
+ * before them. */
+static void hide_queue(struct session *s, size_t from)
+{
+    for (size_t i = s->n_queue; i-- > from;) {
+        size_t gone = s->queue[i].shown;
+        transcript_remove(s->transcript, gone);
+        if (s->reply_shown > gone && session_busy(s))
+            s->reply_shown--;
+        for (size_t k = 0; k < s->n_queue; k++)
+            if (s->queue[k].shown > gone && s->queue[k].shown != SIZE_MAX)
+                s->queue[k].shown--;
+        s->queue[i].shown = SIZE_MAX;
+    }
+}
+
+static void show_queue(struct session *s)
+{
+    for (size_t i = 0; i < s->n_queue; i++)
+        s->queue[i].shown = transcript_add(s->transcript, MSG_QUEUED, s->queue[i].text, s->queue[i].len);
+}
+
+bool session_next(struct session *s)
+{
+    if (!s->n_queue || session_busy(s) || !add_turn(s, SESSION_USER, s->queue[0].text, s->queue[0].len))
+        return false;
+    /* The question goes to the end of the chat, those behind it follow once its reply has a place
+     * (session_ask). */
+    hide_queue(s, 0);
+    transcript_add(s->transcript, MSG_USER, s->queue[0].text, s->queue[0].len);
+    mem_free(s->queue[0].text);
+    memmove(s->queue, s->queue + 1, --s->n_queue * sizeof *s->queue);
+    return true;
+}
+
+char *session_unqueue(struct session *s)
+{
+    if (!s->n_queue)
+        return NULL;
+    hide_queue(s, s->n_queue - 1);
+    return s->queue[--s->n_queue].text;
+}
+
+void session_drop_queue(struct session *s)
+{
+    hide_queue(s, 0);
+    free_queue(s);
+}
+
+bool session_ask(struct session *s, const char *id)
+{
+    hide_queue(s, 0);
+    size_t shown = transcript_add(s->transcript, MSG_ASSISTANT, "", 0);
+    if (shown != SIZE_MAX) {
+        snprintf(s->request, sizeof s->request, "%s", id);
+        s->reply_shown = shown;
+        s->stopping = s->failed = false;
+        buf_clear(&s->reply);
+    }
+    show_queue(s);
+    return shown != SIZE_MAX;
+}
+
+bool session_reply(struct session *s, const char *text, size_t n)
+{
+    return buf_add(&s->reply, text, n) && transcript_append(s->transcript, s->reply_shown, text, n);
+}
+
+/* The last turn, a question nobody answered, is taken back. */
+static void take_back_question(struct session *s)
+{
+    if (s->n_turns && s->turns[s->n_turns - 1].role == SESSION_USER)
+        free_turns(s, s->n_turns - 1);
+}
+
+void session_end(struct session *s, const struct engine_event *finish)
+{
+    static const char *const ended[] = {
+        [FINISH_NONE] = NULL,           [FINISH_STOP] = NULL,         [FINISH_LENGTH] = "length",
+        [FINISH_CANCELLED] = "stopped", [FINISH_TIMEOUT] = "timeout", [FINISH_ERROR] = "failed",
+    };
+    /* The event has the whole text: what the stream lacked, if anything, is added. */
+    if (finish->text_len > s->reply.len)
+        session_reply(s, finish->text + s->reply.len, finish->text_len - s->reply.len);
+    if (s->reply.len)
+        add_turn(s, SESSION_ASSISTANT, s->reply.data, s->reply.len);
+    else
+        take_back_question(s);
+    struct reply_stats stats = {
+        .ttft_ms = finish->timing.ttft_ms,
+        .tps = finish->timing.decode_tps,
+        .queue_ms = finish->timing.queue_ms,
+        .tokens = finish->n_tokens,
+        .cached_tokens = finish->cached_tokens,
+        .preemptions = finish->preemptions,
+        .ended = ended[finish->reason],
+    };
+    transcript_end(s->transcript, s->reply_shown, &stats);
+    s->last_ttft_ms = stats.ttft_ms;
+    s->last_tps = stats.tps;
+    s->request[0] = 0;
+    s->failed = finish->error.code != WEFT_OK;
+    if (s->failed)
+        session_error(s, &finish->error);
+}
+
+void session_fail(struct session *s, const struct weft_err *err)
+{
+    if (session_busy(s)) {
+        size_t gone = s->reply_shown;
+        s->request[0] = 0;
+        hide_queue(s, 0);
+        transcript_remove(s->transcript, gone);
+    } else {
+        hide_queue(s, 0);
+    }
+    take_back_question(s);
+    s->failed = true;
+    session_error(s, err);
+    show_queue(s);
+}
+
+void session_note(struct session *s, const char *fmt, ...)
+{
+    char line[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    transcript_add(s->transcript, MSG_NOTE, line, utf8_whole(line, strlen(line)));
+}
+
+void session_error(struct session *s, const struct weft_err *err)
+{
+    struct buf text = BUF_INIT;
+    buf_addf(&text, "%s: %s", weft_rc_name(err->code), err->message);
+    transcript_add(s->transcript, MSG_ERROR, buf_str(&text), text.len);
+    buf_free(&text);
+}
+
+void session_clear(struct session *s)
+{
+    free_turns(s, 0);
+    free_queue(s);
+    transcript_clear(s->transcript);
+    s->request[0] = 0;
+    s->first_turn = 0;
+    s->failed = s->unread = false;
+    s->last_ttft_ms = s->last_tps = -1;
+    buf_clear(&s->reply);
+}
+
+/* The turns from `first` on as messages, after the system message. */
+static size_t fill(const struct session *s, size_t first, struct chat_message *to)
+{
+    static const char *const roles[] = {[SESSION_USER] = "user", [SESSION_ASSISTANT] = "assistant"};
+    size_t n = 0;
+    if (*s->system)
+        to[n++] = (struct chat_message){"system", s->system, strlen(s->system)};
+    for (size_t i = first; i < s->n_turns; i++)
+        to[n++] = (struct chat_message){roles[s->turns[i].role], s->turns[i].text, s->turns[i].len};
+    return n;
+}
+
+/* The next question after turn `at`: where a shorter prompt may begin; n_turns when there is none. */
+static size_t next_question(const struct session *s, size_t at)
+{
+    do
+        at++;
+    while (at < s->n_turns && s->turns[at].role != SESSION_USER);
+    return at;
+}
+
+bool session_prompt(struct session *s, session_count_fn *count, void *ctx, size_t limit,
+                    struct session_prompt *out)
+{
+    *out = (struct session_prompt){.max_tokens = s->max_tokens};
+    struct chat_message *messages = mem_calloc(s->n_turns + 1, sizeof *messages);
+    if (!messages)
+        return false;
+    size_t first = s->first_turn, n = fill(s, first, messages);
+    size_t tokens = limit && count ? count(ctx, messages, n) : 0;
+    while (limit && tokens + s->max_tokens > limit) {
+        size_t next = next_question(s, first);
+        if (next >= s->n_turns)
+            break;
+        first = next;
+        n = fill(s, first, messages);
+        tokens = count(ctx, messages, n);
+    }
+    if (limit && tokens && tokens + s->max_tokens > limit)
+        out->max_tokens = tokens < limit ? (uint32_t)(limit - tokens) : 1;
+    out->left_out = first - s->first_turn;
+    s->first_turn = first;
+    out->messages = messages;
+    out->n_messages = n;
+    return true;
+}

@@ -1,0 +1,133 @@
+/*
+ * A session: one chat. Its turns are what the model is asked with; its transcript is what is read on the
+ * screen; at most one request is out for it, and messages sent meanwhile wait here in order.
+ *
+ *             session_say                     session_ask              ADMIT, TOKENS …
+ *   typed ───────────────► queued, or a turn ────────────► request out ────────────────► reply grows
+ *                            ▲                                                              │
+ *                            └──────────── session_next ◄── session_end, session_fail ──────┘
+ *
+ * Nothing here knows the engine's thread or the terminal: the console (app_engine.c) submits and passes
+ * events on. One thread, the console's. Functions that return bool say false when out of memory, and have
+ * then changed nothing.
+ */
+#ifndef WEFT_SESSION_H
+#define WEFT_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/buf.h"
+#include "engine/engine.h"
+#include "ui/term/editor.h"
+#include "ui/transcript.h"
+
+enum { SESSION_TITLE_MAX = 64 }; /* bytes, with the NUL */
+
+enum session_role { SESSION_USER, SESSION_ASSISTANT };
+
+struct session_turn {
+    enum session_role role;
+    char *text; /* mem_free; NUL-terminated */
+    size_t len;
+};
+
+/* A message that waits for the reply under way to end. */
+struct session_queued {
+    char *text; /* mem_free */
+    size_t len;
+    size_t shown; /* its index in the transcript */
+};
+
+struct session {
+    uint32_t number; /* 1, 2, …: never used again; the tag of its requests */
+    char title[SESSION_TITLE_MAX];
+    bool titled; /* by the user: the first message doesn't name it */
+    enum prio prio;
+    char *system; /* mem_free; "" for none */
+    struct sampling sampling;
+    uint32_t max_tokens;
+
+    struct session_turn *turns;
+    size_t n_turns, cap_turns;
+    size_t first_turn; /* turns before it no longer fit the context and are left out of prompts */
+
+    struct transcript *transcript;
+    struct editor_draft *draft;
+    struct session_queued *queue;
+    size_t n_queue, cap_queue;
+
+    char request[REQ_ID_MAX]; /* the request that is out; "" for none */
+    struct buf reply;         /* its text so far */
+    size_t reply_shown;       /* its index in the transcript */
+    bool stopping;            /* the user stopped it: no need to say so twice */
+
+    bool unread, failed;
+    double last_ttft_ms, last_tps; /* of the last reply; negative: none */
+};
+
+struct session_defaults {
+    enum prio prio;
+    const char *system;
+    struct sampling sampling;
+    uint32_t max_tokens;
+};
+
+/* NULL when out of memory. */
+struct session *session_create(uint32_t number, const struct session_defaults *defaults);
+void session_destroy(struct session *s);
+
+static inline bool session_busy(const struct session *s)
+{
+    return s->request[0] != 0;
+}
+
+/* At most SESSION_TITLE_MAX-1 bytes, whole characters, controls left out; an empty title gives "session N".
+ */
+void session_set_title(struct session *s, const char *title);
+bool session_set_system(struct session *s, const char *text);
+
+/* The user says something: a turn at once, or, while a request is out, a queued message. */
+bool session_say(struct session *s, const char *text, size_t n);
+/* When no request is out: makes the first queued message a turn. False when there is none (or no memory). */
+bool session_next(struct session *s);
+/* Takes the last queued message back, to be edited: its text (mem_free), or NULL. */
+char *session_unqueue(struct session *s);
+void session_drop_queue(struct session *s);
+
+/* A request is out, by this id: an empty reply appears. */
+bool session_ask(struct session *s, const char *id);
+/* A piece of the reply. */
+bool session_reply(struct session *s, const char *text, size_t n);
+/* The reply is complete, or what there is of it when the request was stopped or failed. */
+void session_end(struct session *s, const struct engine_event *finish);
+/* The request was refused: the question it came from is no turn any more, so that it can be asked again. */
+void session_fail(struct session *s, const struct weft_err *err);
+
+/* A remark of weft's own, or an error, in the transcript. */
+void session_note(struct session *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void session_error(struct session *s, const struct weft_err *err);
+/* Forgets turns and transcript; a request that is out must have been cancelled, and its events are to be
+ * dropped. */
+void session_clear(struct session *s);
+
+/*
+ * The prompt: system message, then the turns that fit. `count` measures a conversation in tokens (0: unknown,
+ * then nothing is left out); when prompt + max_tokens exceeds `limit` (0: none) the oldest turns are left
+ * out, question and answer together, the last question never; if that alone is too long, *max_tokens shrinks,
+ * down to 1, and the engine says the rest. Turns once left out stay out, so that the prompt's prefix stays
+ * the same from one request to the next. *messages is the caller's (mem_free); it points into the session.
+ * *left_out: how many turns are newly left out.
+ */
+struct session_prompt {
+    struct chat_message *messages;
+    size_t n_messages;
+    uint32_t max_tokens;
+    size_t left_out;
+};
+typedef size_t session_count_fn(void *ctx, const struct chat_message *messages, size_t n);
+bool session_prompt(struct session *s, session_count_fn *count, void *ctx, size_t limit,
+                    struct session_prompt *out);
+
+#endif
