@@ -285,11 +285,11 @@ void transcript_search(struct transcript *t, const char *needle)
     t->found = -1;
 }
 
-size_t transcript_match(const struct transcript *t, const struct message *m, size_t from)
+size_t transcript_match(const struct transcript *t, const struct message *m, size_t from, size_t to)
 {
     if (!t->needle)
         return SIZE_MAX;
-    for (size_t p = from; p + t->needle_len <= m->text.len; p++) {
+    for (size_t p = from; p < to && p + t->needle_len <= m->text.len; p++) {
         size_t k = 0;
         while (k < t->needle_len && lower(m->text.data[p + k]) == t->needle[k])
             k++;
@@ -305,7 +305,9 @@ static int nearest_match(const struct transcript *t, int from, int dir)
     int best = -1;
     for (size_t i = 0; i < t->n; i++) {
         const struct message *m = &t->messages[i];
-        for (size_t p = transcript_match(t, m, 0); p != SIZE_MAX; p = transcript_match(t, m, p + 1)) {
+        size_t end = m->text.len;
+        for (size_t p = transcript_match(t, m, 0, end); p != SIZE_MAX;
+             p = transcript_match(t, m, p + 1, end)) {
             int line = line_of(t, (struct anchor){.message = i, .byte = (uint32_t)p});
             if (dir > 0 && line > from)
                 return line;

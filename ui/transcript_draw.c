@@ -75,8 +75,11 @@ static int draw_line(const struct transcript *t, struct grid *g, int x, int y, i
     draw_marker(g, x, y, m, l);
     x += l->md.indent;
     const char *source = m->text.data + l->source;
-    const char *nl = memchr(source, '\n', m->text.len - l->source);
-    size_t n = nl ? (size_t)(nl - source) : m->text.len - l->source; /* markup looks beyond this line's end */
+    /* Markup looks beyond the end of this line, but only so far. */
+    size_t n = m->text.len - l->source, reach = l->end - l->source + 2 * MD_LOOKAHEAD;
+    n = n < reach ? n : reach;
+    const char *nl = memchr(source, '\n', n);
+    n = nl ? (size_t)(nl - source) : n;
     size_t at = l->start - l->source, end = l->end - l->source;
     uint8_t state = l->state;
     style_t base = block_style(m, l);
@@ -84,7 +87,7 @@ static int draw_line(const struct transcript *t, struct grid *g, int x, int y, i
 
     /* The first match that may reach into this line. */
     size_t back = t->needle_len < l->start ? l->start - t->needle_len : 0;
-    size_t match = transcript_match(t, m, back);
+    size_t match = transcript_match(t, m, back, l->end);
 
     int col = 0;
     while (at < end) {
@@ -97,7 +100,7 @@ static int draw_line(const struct transcript *t, struct grid *g, int x, int y, i
         size_t len = text_next(source + at, end - at, &c);
         size_t byte = l->source + at;
         while (match != SIZE_MAX && match + t->needle_len <= byte)
-            match = transcript_match(t, m, match + 1);
+            match = transcript_match(t, m, match + 1, l->end);
         style_t style = match <= byte ? ROLE_SEARCH : inline_style(base, state);
         int cols = cluster_columns(&c, col);
         if (c.cp[0] == '\t')
@@ -214,7 +217,7 @@ void transcript_draw(struct transcript *t, struct grid *g, struct rect r, bool l
                 draw_footer(g, x, y, w, m);
             else if (m->n_lines)
                 end = draw_line(t, g, x, y, w, m, &m->lines[k]);
-            if (live && !m->ended && i + 1 == t->n && k == lines - 1)
+            if (live && !m->ended && k == lines - 1)
                 grid_puts(g, end < x + w ? end : x + w - 1, y, ROLE_PROMPT, glyph(g, GLYPH_SHADE_MEDIUM));
             grid_unclip(g, whole);
         }

@@ -124,7 +124,7 @@ bool message_wrap(struct message *m, int w)
     }
     m->n_lines = keep;
     for (bool first = true; ok && source <= m->text.len && m->text.len; first = false) {
-        size_t end = source_end(m, source);
+        size_t end = source_end(m, first && keep > 0 ? resume.start : source);
         struct tline l = {.start = (uint32_t)source, .source = (uint32_t)source, .in_code = in_code};
         if (markup)
             l.md = md_classify(m->text.data + source, end - source, in_code);
