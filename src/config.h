@@ -1,14 +1,15 @@
 /*
- * The configuration: one table of keys, from which parser, checks, `weft config`, the commented default file's test and
- * the command line's options come.
+ * The configuration: one table of keys, from which parser, checks, `weft config`, the commented default
+ * file's test and the command line's options come.
  *
- * Sources, later ones win: the table's defaults, then the user's file (or the one given by --config), then --set and
- * the options that stand for a key. A struct weft_config belongs to whoever declares it; it is read-only once loaded, so
- * any number of threads may read it. Strings in it are its own.
+ * Sources, later ones win: the table's defaults, then the user's file (or the one given by --config), then
+ * --set and the options that stand for a key. A struct weft_config belongs to whoever declares it; it is
+ * read-only once loaded, so any number of threads may read it. Strings in it are its own.
  *
- * Files are YAML (so JSON too), at most CONFIG_FILE_LIMIT bytes: sections of keys, or "section.key" in one word. Only
- * true and false are booleans; quoted and plain words mean the same. Every refusal is CONFIG_INVALID with context file,
- * line, key, value and allowed, and leaves the configuration partly changed: don't use it.
+ * Files are YAML (so JSON too), at most CONFIG_FILE_LIMIT bytes: sections of keys, or "section.key" in one
+ * word. Only true and false are booleans; quoted and plain words mean the same. Every refusal is
+ * CONFIG_INVALID with context file, line, key, value and allowed, and leaves the configuration partly
+ * changed: don't use it.
  */
 #ifndef WEFT_CONFIG_H
 #define WEFT_CONFIG_H
@@ -43,9 +44,9 @@ struct config_origin {
     unsigned line;   /* in that file, from 1; 0: not a file */
 };
 
-/* Field names and nesting follow the keys; what each means, its range and unit: config.c's table, `weft config`. Fields
- * of choice keys hold the index of the choice, in the order of the enums above (session.priority: enum prio + 1;
- * log.level: enum log_level). */
+/* Field names and nesting follow the keys; what each means, its range and unit: config.c's table, `weft
+ * config`. Fields of choice keys hold the index of the choice, in the order of the enums above
+ * (session.priority: enum prio + 1; log.level: enum log_level). */
 struct weft_config {
     struct {
         struct config_list path;
@@ -152,15 +153,15 @@ enum weft_rc config_load_text(struct weft_config *cfg, const char *name, const c
 enum weft_rc config_load_file(struct weft_config *cfg, const char *path, struct weft_err *err);
 /* Applies one "--set" argument: "section.key=value", the value being YAML written inline. */
 enum weft_rc config_set(struct weft_config *cfg, const char *assignment, struct weft_err *err);
-/* Sets one key to a word taken as it is (no YAML): for command-line options. `origin` names the option. A CONFIG_LIST
- * key: replaced by the first value from this origin, then appended to. */
+/* Sets one key to a word taken as it is (no YAML): for command-line options. `origin` names the option. A
+ * CONFIG_LIST key: replaced by the first value from this origin, then appended to. */
 enum weft_rc config_set_word(struct weft_config *cfg, const char *path, const char *word, const char *origin,
                              struct weft_err *err);
 /* What single keys can't tell: limits that hold between keys. Call once after the last source. */
 enum weft_rc config_check(const struct weft_config *cfg, struct weft_err *err);
 
-/* Appends the effective values as YAML that reads back to the same configuration; with `origins`, a comment after each
- * value says where it comes from. */
+/* Appends the effective values as YAML that reads back to the same configuration; with `origins`, a comment
+ * after each value says where it comes from. */
 void config_print(const struct weft_config *cfg, bool origins, struct buf *out);
 /* The commented default file that is built in (config/weft.yaml). */
 const char *config_default_text(void);
