@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,6 +143,12 @@ void gguf_close(struct gguf *g)
     mem_free(g);
 }
 
+int gguf_str_compare(struct gguf_str a, struct gguf_str b)
+{
+    int c = memcmp(a.s, b.s, a.n < b.n ? a.n : b.n);
+    return c ? c : (a.n > b.n) - (a.n < b.n);
+}
+
 static int compare_key(const void *key, const void *entry)
 {
     return gguf_str_compare(*(const struct gguf_str *)key, (*(struct gguf_kv *const *)entry)->key);
@@ -199,8 +206,7 @@ enum weft_rc gguf_u32(const struct gguf *g, const char *key, uint32_t fallback, 
     if (negative || v < min || v > max) {
         int64_t below_zero = (int64_t)(v | (bytes < 8 ? ~0ull << (8 * bytes) : 0)); /* sign-extended */
         return gguf_refuse(err, WEFT_FILE_INVALID, g->path, key,
-                           negative ? gguf_text("%lld", (long long)below_zero).s
-                                    : gguf_text("%llu", (unsigned long long)v).s,
+                           negative ? gguf_text("%" PRId64, below_zero).s : gguf_text("%" PRIu64, v).s,
                            gguf_text("must be %u to %u", min, max).s);
     }
     *out = (uint32_t)v;

@@ -1,14 +1,16 @@
 /*
- * Reading the GGUF format: header, keys, tensor table, in the order of the file, with one cursor that can't
- * leave the bytes. Sizes are checked as they are read, where tensors lie once all of them are known.
+ * Reading the GGUF format: header, keys and tensor table in the order of the file, with one cursor that can't
+ * leave the bytes. Sizes are checked as they are read; where tensors lie, once all of them are known.
  *
- *   magic u32 | version u32 | tensors u64 | keys u64
- *   keys:     length u64, bytes | type u32 | value (string: length u64, bytes; array: type u32, count u64,
- * elements) tensors:  length u64, bytes | dims u32 | dim u64 ... | type u32 | offset u64, from the start of
- * the data padding up to a multiple of general.alignment, then the data
+ *   header    magic u32 | version u32 | number of tensors u64 | number of keys u64
+ *   a key     length u64, bytes | type u32 | value
+ *   a value   of fixed size; string: length u64, bytes; array: type u32, number u64, elements
+ *   a tensor  length u64, bytes | dimensions u32 | each u64 | type u32 | offset within the data u64
+ *   data      from the next multiple of general.alignment
  */
 #include "engine/model/gguf.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,8 +26,7 @@ enum {
     ALIGNMENT_DEFAULT = 32,
     ALIGNMENT_MIN = 8, /* "must be a multiple of 8" */
     ALIGNMENT_MAX = 1 << 20,
-    /* The least that a key or a tensor takes in the file: bounds the counts before anything is allocated by
-       them. */
+    /* The least that a key or a tensor takes: bounds the counts before anything is allocated by them. */
     KV_BYTES_MIN = 8 + 1 + 4 + 1,
     TENSOR_BYTES_MIN = 8 + 1 + 4 + 8 + 4 + 8,
 };
@@ -55,10 +56,8 @@ static enum weft_rc refuse(struct reader *r, const char *field, const char *valu
 
 static enum weft_rc refuse_end(struct reader *r, const char *field, uint64_t need)
 {
-    return refuse(
-        r, field,
-        gguf_text("%llu bytes at offset %llu", (unsigned long long)need, (unsigned long long)r->pos).s,
-        gguf_text("the file ends at %llu", (unsigned long long)r->g->n_bytes).s);
+    return refuse(r, field, gguf_text("%" PRIu64 " bytes at offset %" PRIu64, need, r->pos).s,
+                  gguf_text("the file ends at %" PRIu64, r->g->n_bytes).s);
 }
 
 /* The next n bytes, or FILE_INVALID where the file ends before. */
@@ -101,8 +100,7 @@ static enum weft_rc take_string(struct reader *r, const char *field, struct gguf
     return rc;
 }
 
-/* A key or a tensor's name: not empty, at most `max` bytes, no NUL within (it would end the name early
- * elsewhere). */
+/* A key or a tensor's name: 1 to `max` bytes, no NUL within (it would end the name early elsewhere). */
 static enum weft_rc take_name(struct reader *r, const char *field, uint64_t max, struct gguf_str *out)
 {
     uint64_t n;
@@ -110,8 +108,8 @@ static enum weft_rc take_name(struct reader *r, const char *field, uint64_t max,
     if (rc != WEFT_OK)
         return rc;
     if (n < 1 || n > max)
-        return refuse(r, field, gguf_text("%llu bytes long", (unsigned long long)n).s,
-                      gguf_text("must be 1 to %llu bytes", (unsigned long long)max).s);
+        return refuse(r, field, gguf_text("%" PRIu64 " bytes long", n).s,
+                      gguf_text("must be 1 to %" PRIu64 " bytes", max).s);
     const uint8_t *p;
     rc = take(r, field, n, &p);
     if (rc != WEFT_OK)
@@ -148,10 +146,9 @@ static enum weft_rc parse_header(struct reader *r)
                   {"metadata_kv_count", g->n_kv, KV_BYTES_MIN}};
     for (size_t i = 0; i < 2; i++)
         if (counts[i].n > left(r) / counts[i].each)
-            return refuse(r, counts[i].field, gguf_text("%llu", (unsigned long long)counts[i].n).s,
-                          gguf_text("at most %llu fit in %llu bytes",
-                                    (unsigned long long)(left(r) / counts[i].each),
-                                    (unsigned long long)g->n_bytes)
+            return refuse(r, counts[i].field, gguf_text("%" PRIu64, counts[i].n).s,
+                          gguf_text("at most %" PRIu64 " fit in %" PRIu64 " bytes",
+                                    (left(r) / counts[i].each), g->n_bytes)
                               .s);
     return WEFT_OK;
 }
@@ -185,8 +182,8 @@ static enum weft_rc parse_array(struct reader *r, const char *field, struct gguf
         return rc;
     uint64_t each = type == GGUF_STRING ? 8 : value_bytes[type];
     if (kv->n > left(r) / each)
-        return refuse(r, field, gguf_text("an array of %llu elements", (unsigned long long)kv->n).s,
-                      gguf_text("at most %llu fit in the file", (unsigned long long)(left(r) / each)).s);
+        return refuse(r, field, gguf_text("an array of %" PRIu64 " elements", kv->n).s,
+                      gguf_text("at most %" PRIu64 " fit in the file", (left(r) / each)).s);
     kv->data = r->g->bytes + r->pos;
     if (type != GGUF_STRING) {
         r->pos += kv->n * each;
@@ -227,7 +224,7 @@ static enum weft_rc check_size(struct reader *r, const char *field, struct gguf_
 {
     const struct quant_info *q = quant_info(t->type);
     if (t->dim[0] % q->block_values)
-        return refuse(r, field, gguf_text("%llu values a row", (unsigned long long)t->dim[0]).s,
+        return refuse(r, field, gguf_text("%" PRIu64 " values a row", t->dim[0]).s,
                       gguf_text("must be a multiple of %u for %s", q->block_values, q->name).s);
     uint64_t values = 1, padded;
     for (uint32_t i = 0; i < t->n_dims; i++)
@@ -235,7 +232,7 @@ static enum weft_rc check_size(struct reader *r, const char *field, struct gguf_
             return refuse(r, field, "a product of dimensions that overflows", "at most 2^63 - 1 values");
     if (__builtin_mul_overflow(values / q->block_values, (uint64_t)q->block_bytes, &t->size) ||
         __builtin_add_overflow(t->size, (uint64_t)r->g->alignment - 1, &padded))
-        return refuse(r, field, gguf_text("%llu values of %s", (unsigned long long)values, q->name).s,
+        return refuse(r, field, gguf_text("%" PRIu64 " values of %s", values, q->name).s,
                       "the size in bytes must be below 2^64");
     return WEFT_OK;
 }
@@ -257,7 +254,7 @@ static enum weft_rc parse_tensor(struct reader *r, struct gguf_tensor *t, uint64
         if (i < t->n_dims && (rc = take_u64(r, field.s, &t->dim[i])) != WEFT_OK)
             return rc;
         if (t->dim[i] < 1 || t->dim[i] > INT64_MAX)
-            return refuse(r, field.s, gguf_text("of dimension %lld", (long long)t->dim[i]).s,
+            return refuse(r, field.s, gguf_text("of dimension %" PRId64, (int64_t)t->dim[i]).s,
                           "must be 1 to 2^63 - 1");
     }
     uint32_t type;
@@ -270,7 +267,7 @@ static enum weft_rc parse_tensor(struct reader *r, struct gguf_tensor *t, uint64
     if ((rc = take_u64(r, field.s, offset)) != WEFT_OK)
         return rc;
     if (*offset % r->g->alignment)
-        return refuse(r, field.s, gguf_text("at offset %llu", (unsigned long long)*offset).s,
+        return refuse(r, field.s, gguf_text("at offset %" PRIu64, *offset).s,
                       gguf_text("must be a multiple of %u", r->g->alignment).s);
     return check_size(r, field.s, t);
 }
@@ -291,13 +288,6 @@ static enum weft_rc parse_alignment(struct reader *r)
                       gguf_text("must be a power of two, %d to %d", ALIGNMENT_MIN, ALIGNMENT_MAX).s);
     r->g->alignment = a;
     return WEFT_OK;
-}
-
-/* Order of the name indexes: bytes, then length. */
-int gguf_str_compare(struct gguf_str a, struct gguf_str b)
-{
-    int c = memcmp(a.s, b.s, a.n < b.n ? a.n : b.n);
-    return c ? c : (a.n > b.n) - (a.n < b.n);
 }
 
 static int by_key(const void *a, const void *b)
@@ -351,8 +341,7 @@ static enum weft_rc parse_tensors(struct reader *r)
         if (rc != WEFT_OK)
             return rc;
         if (__builtin_add_overflow(total, t->size, &total))
-            return refuse(r, gguf_quote(t->name).s,
-                          gguf_text("%llu bytes long", (unsigned long long)t->size).s,
+            return refuse(r, gguf_quote(t->name).s, gguf_text("%" PRIu64 " bytes long", t->size).s,
                           "all tensors together must be below 2^64 bytes");
         g->tensor_by_name[i] = t;
     }
@@ -376,10 +365,8 @@ static enum weft_rc place_tensors(struct reader *r)
         struct gguf_tensor *t = &g->tensors[i];
         if (r->offset[i] > room || t->size > room - r->offset[i])
             return refuse(r, gguf_quote(t->name).s,
-                          gguf_text("%llu bytes at %llu of the data", (unsigned long long)t->size,
-                                    (unsigned long long)r->offset[i])
-                              .s,
-                          gguf_text("the file holds %llu bytes of data", (unsigned long long)room).s);
+                          gguf_text("%" PRIu64 " bytes at %" PRIu64 " of the data", t->size, r->offset[i]).s,
+                          gguf_text("the file holds %" PRIu64 " bytes of data", room).s);
         t->data = g->bytes + start + r->offset[i];
     }
     struct gguf_tensor **order = mem_calloc(g->n_tensors, sizeof *order);
@@ -390,10 +377,9 @@ static enum weft_rc place_tensors(struct reader *r)
     enum weft_rc rc = WEFT_OK;
     for (uint64_t i = 1; i < g->n_tensors && rc == WEFT_OK; i++)
         if ((uint64_t)(order[i]->data - order[i - 1]->data) < order[i - 1]->size)
-            rc = refuse(
-                r, gguf_quote(order[i]->name).s,
-                gguf_text("at %llu of the data", (unsigned long long)(order[i]->data - g->bytes - start)).s,
-                gguf_text("must not overlap %s", gguf_quote(order[i - 1]->name).s).s);
+            rc = refuse(r, gguf_quote(order[i]->name).s,
+                        gguf_text("at %" PRIu64 " of the data", (order[i]->data - g->bytes - start)).s,
+                        gguf_text("must not overlap %s", gguf_quote(order[i - 1]->name).s).s);
     mem_free(order);
     return rc;
 }

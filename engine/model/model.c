@@ -7,6 +7,7 @@
  */
 #include "engine/model/model.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -245,17 +246,14 @@ static enum weft_rc check_tensor(const struct gguf *g, const struct role *role, 
     uint64_t in = length[role->in], out = length[role->out];
     if (t->dim[0] != in || t->dim[1] != out || t->dim[2] != 1 || t->dim[3] != 1)
         return refuse(g, t->name_z,
-                      gguf_text("[%llu, %llu, %llu, %llu]", (unsigned long long)t->dim[0],
-                                (unsigned long long)t->dim[1], (unsigned long long)t->dim[2],
-                                (unsigned long long)t->dim[3])
+                      gguf_text("[%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64 "]", t->dim[0], t->dim[1],
+                                t->dim[2], t->dim[3])
                           .s,
-                      gguf_text("must be [%llu, %llu]", (unsigned long long)in, (unsigned long long)out).s,
-                      err);
+                      gguf_text("must be [%" PRIu64 ", %" PRIu64 "]", in, out).s, err);
     return WEFT_OK;
 }
 
-/* Fills the pointers of `roles` in the structure at `base`; names begin with `prefix`. Adds what it found to
- * *found. */
+/* Fills the pointers of `roles` in the structure at `base`; names begin with `prefix`. Adds to *found. */
 static enum weft_rc bind_roles(const struct gguf *g, const struct role *roles, size_t n, const char *prefix,
                                void *base, const uint64_t length[LENGTHS], uint64_t *found,
                                struct weft_err *err)
@@ -317,8 +315,7 @@ static enum weft_rc check_rope_freqs(const struct model *m, struct weft_err *err
         float f;
         quant_dequantize(QUANT_F32, m->rope_freqs->data + 4 * i, &f, 1);
         if (!isfinite(f) || f <= 0)
-            return refuse(m->file, m->rope_freqs->name_z,
-                          gguf_text("%g at %llu", (double)f, (unsigned long long)i).s,
+            return refuse(m->file, m->rope_freqs->name_z, gguf_text("%g at %" PRIu64, (double)f, i).s,
                           "must be finite and above 0", err);
     }
     return WEFT_OK;
