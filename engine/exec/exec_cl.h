@@ -1,9 +1,9 @@
 /*
  * The OpenCL executor: the model's forward pass as kernels on one device (DESIGN "Performance").
  *
- * Weights are repacked once at creation; after that the mapped file may be released (gguf_release_pages). One in-order
- * queue, one wait a step. Built programs are cached on disk (exec_cl_config.cache_dir).
- * Errors: NO_DEVICE (context hint: the package to install), MODEL_LOAD_FAILED, BATCH_FAILED, INTERNAL_ERROR.
+ * Weights are repacked once at creation; after that the mapped file may be released (gguf_release_pages). One
+ * in-order queue, one wait a step. Built programs are cached on disk (exec_cl_config.cache_dir). Errors:
+ * NO_DEVICE (context hint: the package to install), MODEL_LOAD_FAILED, BATCH_FAILED, INTERNAL_ERROR.
  */
 #ifndef WEFT_EXEC_EXEC_CL_H
 #define WEFT_EXEC_EXEC_CL_H
@@ -18,13 +18,13 @@ struct exec_cl_config {
     uint32_t threads;      /* cores a CPU device may use; 0: all */
     uint32_t n_ctx;        /* most positions a sequence; 0: the model's own */
     uint32_t block_tokens;
-    uint32_t n_blocks;     /* 0: from kv_bytes */
+    uint32_t n_blocks; /* 0: from kv_bytes */
     uint64_t kv_bytes;
-    uint64_t park_bytes;   /* host area for parked blocks */
-    uint32_t max_tokens;   /* most tokens a step (scheduler.max_batch_tokens) */
-    uint32_t max_seqs;     /* most items a step */
-    uint32_t max_logits;   /* most logits rows a step (≥ max_seqs) */
-    bool profile;          /* keep per-kernel times (bench --profile) */
+    uint64_t park_bytes; /* host area for parked blocks */
+    uint32_t max_tokens; /* most tokens a step (scheduler.max_batch_tokens) */
+    uint32_t max_seqs;   /* most items a step */
+    uint32_t max_logits; /* most logits rows a step (≥ max_seqs) */
+    bool profile;        /* keep per-kernel times (bench --profile) */
     /* Told what is being done, for the screen; may be NULL. Called on the calling thread. */
     void (*progress)(void *ctx, const char *what, double fraction);
     void *progress_ctx;
@@ -37,15 +37,17 @@ enum weft_rc exec_cl_create(const struct model *model, const struct exec_cl_conf
 /* One line for each device found, for `weft devices`. */
 struct exec_cl_device {
     char platform[128], name[128], version[128], driver[64];
-    char type[16];          /* "cpu", "gpu", "accelerator" */
+    char type[16]; /* "cpu", "gpu", "accelerator" */
     uint32_t compute_units;
     uint64_t memory_bytes, max_alloc_bytes;
     bool usable;
-    bool chosen;            /* the one weft would take for this selection */
-    char why[160];          /* why it would take it, or why not */
+    bool chosen;   /* the one weft would take for this selection */
+    char why[160]; /* why it would take it, or why not */
 };
-/* Fills *list (mem_free) with all devices. No platform at all is NO_DEVICE. `selection` as in exec_cl_config.device. */
-enum weft_rc exec_cl_devices(const char *selection, struct exec_cl_device **list, unsigned *n, struct weft_err *err);
+/* Fills *list (mem_free) with all devices. No platform at all is NO_DEVICE. `selection` as in
+ * exec_cl_config.device. */
+enum weft_rc exec_cl_devices(const char *selection, struct exec_cl_device **list, unsigned *n,
+                             struct weft_err *err);
 
 struct exec_cl_peaks {
     double fma_gflops, int8_gops, read_gbs; /* int8_gops 0 where no fast path exists */
@@ -58,7 +60,8 @@ struct exec_cl_profile_row {
     uint64_t calls;
     double total_us;
 };
-/* Sums since the last call, when the executor was made with `profile`. Returns the number of rows (owned by x). */
+/* Sums since the last call, when the executor was made with `profile`. Returns the number of rows (owned by
+ * x). */
 unsigned exec_cl_profile(struct exec *x, const struct exec_cl_profile_row **rows);
 
 #endif

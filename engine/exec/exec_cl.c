@@ -1,0 +1,368 @@
+/*
+ * The executor around the forward pass: what lives on the device, the blocks' traffic with the host, and what
+ * happens when a step fails.
+ *
+ * struct on_device is everything that a lost device takes with it; it is made and dropped as a whole, so that
+ * recovery is the same code as the start. What the host keeps (the batch's arrays, the parked blocks)
+ * outlives it.
+ */
+#include "engine/exec/exec_cl.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "engine/base/mem.h"
+#include "engine/exec/exec_cl_impl.h"
+
+static enum weft_rc check_precision(const char *precision, struct weft_err *err)
+{
+    if (!precision || strcmp(precision, "auto") == 0 || strcmp(precision, "fp32") == 0)
+        return WEFT_OK;
+    weft_err_set(err, WEFT_CONFIG_INVALID,
+                 "device.precision is \"%s\"; this build computes in fp32 (auto, fp32)", precision);
+    weft_err_str(err, "key", "device.precision");
+    weft_err_str(err, "value", precision);
+    weft_err_str(err, "allowed", "auto, fp32");
+    return WEFT_CONFIG_INVALID;
+}
+
+static enum weft_rc check_model(const struct model *m, struct weft_err *err)
+{
+    const struct model_shape *s = &m->shape;
+    if (s->head_dim % 2 == 0)
+        return WEFT_OK;
+    weft_err_set(err, WEFT_MODEL_LOAD_FAILED, "%s: a head's dimension is %u; it must be even", m->file->path,
+                 s->head_dim);
+    weft_err_str(err, "path", m->file->path);
+    weft_err_str(err, "field", "head dimension");
+    weft_err_num(err, "value", s->head_dim);
+    weft_err_str(err, "limit", "even");
+    return WEFT_MODEL_LOAD_FAILED;
+}
+
+static uint64_t block_bytes(const struct ops_shape *s)
+{
+    return 2 * ops_block_floats(s) * sizeof(float);
+}
+
+/* The shape of the KV pool and of the longest sequence. */
+static enum weft_rc size_blocks(struct exec_cl *x, struct weft_err *err)
+{
+    const struct exec_cl_config *cfg = &x->cfg;
+    struct exec_info *info = &x->base.info;
+    uint64_t n = cfg->n_blocks ? cfg->n_blocks : cfg->kv_bytes / info->block_bytes;
+    if (!n || n > INT32_MAX) {
+        weft_err_set(
+            err, WEFT_CONFIG_INVALID,
+            "kv.memory_mb: %llu bytes hold %llu blocks of %llu bytes; at least 1 is needed, at most %d",
+            (unsigned long long)cfg->kv_bytes, (unsigned long long)n, (unsigned long long)info->block_bytes,
+            INT32_MAX);
+        weft_err_str(err, "key", "kv.memory_mb");
+        weft_err_num(err, "value", (double)cfg->kv_bytes);
+        return WEFT_CONFIG_INVALID;
+    }
+    uint64_t n_ctx = cfg->n_ctx ? cfg->n_ctx : x->model->shape.n_ctx;
+    if (n_ctx > n * cfg->block_tokens)
+        n_ctx = n * cfg->block_tokens;
+    info->n_blocks = (uint32_t)n;
+    info->n_ctx = (uint32_t)n_ctx;
+    info->n_park_slots = (uint32_t)(cfg->park_bytes / info->block_bytes);
+    return WEFT_OK;
+}
+
+static void device_down(struct on_device *d)
+{
+    if (d->ocl.queue)
+        ocl_finish(&d->ocl, NULL);
+    forward_deinit(&d->forward);
+    ocl_buf_free(&d->ocl, &d->kv.k);
+    ocl_buf_free(&d->ocl, &d->kv.v);
+    weights_free(&d->ocl, &d->weights);
+    ops_destroy(&d->ops);
+    ocl_close(&d->ocl);
+}
+
+/* Everything on the device, from the model's file. On failure nothing is left. */
+static enum weft_rc device_up(struct exec_cl *x, struct weft_err *err)
+{
+    const struct exec_cl_config *cfg = &x->cfg;
+    struct on_device *d = &x->device;
+    const size_t plane = ops_block_floats(&x->shape) * sizeof(float) * x->base.info.n_blocks;
+    int cache = cfg->cache_dir ? program_cache_open(cfg->cache_dir) : -1;
+    enum weft_rc rc = ocl_open(cfg->device, cfg->profile, &d->ocl, err);
+    if (!rc)
+        rc = ocl_buf_create(&d->ocl, plane, "the K cache", &d->kv.k, err);
+    if (!rc)
+        rc = ocl_buf_create(&d->ocl, plane, "the V cache", &d->kv.v, err);
+    if (!rc)
+        rc = ops_create(&d->ocl, &x->shape, cache, cfg->progress, cfg->progress_ctx, &d->ops, err);
+    if (!rc)
+        rc = weights_load(&d->ocl, x->model, x->base.info.n_ctx, cfg->progress, cfg->progress_ctx,
+                          &d->weights, err);
+    if (!rc)
+        rc = forward_init(&d->ocl, &d->ops, &d->weights, &x->model->shape, &x->batch, &d->forward, err);
+    if (!rc)
+        rc = ocl_finish(&d->ocl, err);
+    if (rc)
+        device_down(d);
+    else
+        ops_keep(&d->ops, cache);
+    if (cache >= 0)
+        close(cache);
+    return rc;
+}
+
+/* "pocl cpu": a short word for the platform and the device's type. */
+static void describe(struct exec_cl *x)
+{
+    const struct exec_cl_device *d = &x->device.ocl.info;
+    char word[32];
+    size_t n = 0;
+    const char *platform = strcmp(d->platform, "Portable Computing Language") == 0 ? "pocl" : d->platform;
+    while (n + 1 < sizeof word && platform[n] && platform[n] != ' ' && platform[n] != '(') {
+        word[n] = (char)tolower((unsigned char)platform[n]);
+        n++;
+    }
+    word[n] = 0;
+    struct exec_info *info = &x->base.info;
+    snprintf(info->name, sizeof info->name, "%s %s", word, d->type);
+    snprintf(info->device, sizeof info->device, "%s", d->name);
+    snprintf(info->precision, sizeof info->precision, "fp32");
+    info->device_bytes = x->device.ocl.allocated;
+    info->host_memory = x->device.ocl.host_memory;
+}
+
+/* Copies of whole blocks, in the order that the plan's description gives. */
+static enum weft_rc move_blocks(struct exec_cl *x, const struct plan *plan, struct weft_err *err)
+{
+    struct on_device *d = &x->device;
+    const size_t half = (size_t)x->base.info.block_bytes / 2; /* K, then V in a host slot */
+    enum weft_rc rc = WEFT_OK;
+    for (uint32_t i = 0; i < plan->n_parks && !rc; i++) {
+        char *slot = x->park + plan->parks[i].dst * half * 2;
+        rc = ocl_read(&d->ocl, &d->kv.k, plan->parks[i].src * half, slot, half, err);
+        if (!rc)
+            rc = ocl_read(&d->ocl, &d->kv.v, plan->parks[i].src * half, slot + half, half, err);
+    }
+    for (uint32_t i = 0; i < plan->n_restores && !rc; i++) {
+        const char *slot = x->park + plan->restores[i].src * half * 2;
+        rc = ocl_write(&d->ocl, &d->kv.k, plan->restores[i].dst * half, slot, half, err);
+        if (!rc)
+            rc = ocl_write(&d->ocl, &d->kv.v, plan->restores[i].dst * half, slot + half, half, err);
+    }
+    for (uint32_t i = 0; i < plan->n_copies && !rc; i++) {
+        const size_t from = plan->copies[i].src * half, to = plan->copies[i].dst * half;
+        rc = ocl_copy(&d->ocl, &d->kv.k, from, &d->kv.k, to, half, err);
+        if (!rc)
+            rc = ocl_copy(&d->ocl, &d->kv.v, from, &d->kv.v, to, half, err);
+    }
+    return rc;
+}
+
+static bool copies_in_range(const struct plan_copy *c, uint32_t n, uint32_t src_limit, uint32_t dst_limit)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (c[i].src >= src_limit || c[i].dst >= dst_limit)
+            return false;
+    return true;
+}
+
+static enum weft_rc check_copies(const struct exec_cl *x, const struct plan *p, struct weft_err *err)
+{
+    const uint32_t blocks = x->base.info.n_blocks, slots = x->base.info.n_park_slots;
+    if (copies_in_range(p->parks, p->n_parks, blocks, slots) &&
+        copies_in_range(p->restores, p->n_restores, slots, blocks) &&
+        copies_in_range(p->copies, p->n_copies, blocks, blocks))
+        return WEFT_OK;
+    return weft_err_set(err, WEFT_BATCH_FAILED, "a block or host slot is out of range (%u blocks, %u slots)",
+                        blocks, slots);
+}
+
+/* The logits rows of the finished step, as the caller sees them. */
+static enum weft_rc map_logits(struct exec_cl *x, struct weft_err *err)
+{
+    struct on_device *d = &x->device;
+    const size_t stride = d->forward.logits_stride;
+    const uint32_t n = x->batch.n_rows;
+    void *p = NULL;
+    if (!n)
+        return ocl_finish(&d->ocl, err);
+    enum weft_rc rc = ocl_map(&d->ocl, &d->forward.logits, false, 0, n * stride * sizeof(float), &p, err);
+    if (rc)
+        return rc;
+    d->mapped_logits = p;
+    for (uint32_t i = 0; i < n; i++)
+        x->rows[i] = (struct exec_row){.logits = d->mapped_logits + i * stride};
+    return d->ocl.profile ? ocl_finish(&d->ocl, err) : WEFT_OK;
+}
+
+static enum weft_rc unmap_logits(struct exec_cl *x, struct weft_err *err)
+{
+    struct on_device *d = &x->device;
+    float *p = d->mapped_logits;
+    d->mapped_logits = NULL;
+    return p ? ocl_unmap(&d->ocl, &d->forward.logits, p, err) : WEFT_OK;
+}
+
+/* Turns whatever went wrong into the step's failure. */
+static void as_batch_failure(const struct plan *plan, struct weft_err *err)
+{
+    if (!err)
+        return;
+    char reason[WEFT_ERR_TEXT_MAX];
+    snprintf(reason, sizeof reason, "%.*s", (int)sizeof reason - 1, err->message);
+    weft_err_set(err, WEFT_BATCH_FAILED, "step %llu: %s", (unsigned long long)plan->step, reason);
+    weft_err_num(err, "step", (double)plan->step);
+    weft_err_str(err, "reason", reason);
+}
+
+static enum weft_rc cl_step(struct exec *base, const struct plan *plan, struct exec_out *out,
+                            struct weft_err *err)
+{
+    struct exec_cl *x = (struct exec_cl *)base;
+    struct on_device *d = &x->device;
+    struct weft_err why;
+    const int64_t start = clock_now_us();
+    *out = (struct exec_out){0};
+    if (!d->ocl.queue) {
+        weft_err_set(err, WEFT_BATCH_FAILED, "step %llu: the device is lost", (unsigned long long)plan->step);
+        return WEFT_BATCH_FAILED;
+    }
+    enum weft_rc rc = batch_build(&x->batch, plan, &why);
+    if (!rc)
+        rc = check_copies(x, plan, &why);
+    if (!rc)
+        rc = unmap_logits(x, &why);
+    if (!rc)
+        rc = move_blocks(x, plan, &why);
+    if (!rc && x->batch.n_tokens)
+        rc = forward_run(&d->forward, &x->batch, &d->kv, &why);
+    if (!rc)
+        rc = map_logits(x, &why);
+    if (rc) {
+        ocl_finish(&d->ocl, NULL); /* what is queued still reads the batch's arrays */
+        as_batch_failure(plan, &why);
+        if (err)
+            *err = why;
+        return WEFT_BATCH_FAILED;
+    }
+    out->rows = x->rows;
+    out->n_rows = x->batch.n_rows;
+    out->dur_us = clock_now_us() - start;
+    return WEFT_OK;
+}
+
+/* A queue that still finishes work is kept, and the blocks with it; else everything is made anew. */
+static enum weft_rc cl_recover(struct exec *base, bool *lost, struct weft_err *err)
+{
+    struct exec_cl *x = (struct exec_cl *)base;
+    struct on_device *d = &x->device;
+    *lost = false;
+    if (d->ocl.queue && !unmap_logits(x, NULL) && !ocl_buf_zero(&d->ocl, &d->forward.picked, NULL) &&
+        !ocl_finish(&d->ocl, NULL))
+        return WEFT_OK;
+    log_msg(LOG_WARN, "the OpenCL device doesn't answer; making context and weights anew");
+    *lost = true;
+    device_down(d);
+    return device_up(x, err);
+}
+
+static void cl_destroy(struct exec *base)
+{
+    struct exec_cl *x = (struct exec_cl *)base;
+    if (x->device.ocl.queue)
+        unmap_logits(x, NULL);
+    device_down(&x->device);
+    batch_deinit(&x->batch);
+    mem_free(x->rows);
+    mem_free(x->park);
+    mem_free(x->device_name);
+    mem_free(x->cache_dir);
+    mem_free(x);
+}
+
+static const struct exec_vtab cl_vtab = {cl_step, cl_recover, cl_destroy};
+
+/* Sizes and host memory. */
+static enum weft_rc prepare(struct exec_cl *x, struct weft_err *err)
+{
+    const struct model_shape *s = &x->model->shape;
+    const struct exec_cl_config *cfg = &x->cfg;
+    struct exec_info *info = &x->base.info;
+    x->shape = (struct ops_shape){.n_layer = s->n_layer,
+                                  .n_head = s->n_head,
+                                  .n_head_kv = s->n_head_kv,
+                                  .head_dim = s->head_dim,
+                                  .block_tokens = cfg->block_tokens,
+                                  .types = weights_types(x->model)};
+    info->n_vocab = s->n_vocab;
+    info->block_tokens = cfg->block_tokens;
+    info->block_bytes = block_bytes(&x->shape);
+    enum weft_rc rc = size_blocks(x, err);
+    if (rc)
+        return rc;
+    const struct batch_limits limits = {.n_vocab = s->n_vocab,
+                                        .n_ctx = info->n_ctx,
+                                        .block_tokens = info->block_tokens,
+                                        .n_blocks = info->n_blocks,
+                                        .max_tokens = cfg->max_tokens,
+                                        .max_items = cfg->max_seqs,
+                                        .max_logits = cfg->max_logits,
+                                        .split_jobs = EXEC_CL_SPLIT_JOBS};
+    rc = batch_init(&x->batch, &limits, err);
+    if (rc)
+        return rc;
+    x->rows = mem_calloc(cfg->max_logits, sizeof *x->rows);
+    x->park = mem_alloc((size_t)info->n_park_slots *
+                        info->block_bytes); /* touched page by page, as slots are used */
+    return x->rows && x->park
+               ? WEFT_OK
+               : weft_err_nomem(err, "parked blocks", (size_t)info->n_park_slots * info->block_bytes);
+}
+
+enum weft_rc exec_cl_create(const struct model *model, const struct exec_cl_config *cfg, struct exec **out,
+                            struct weft_err *err)
+{
+    *out = NULL;
+    enum weft_rc rc = check_precision(cfg->precision, err);
+    if (!rc)
+        rc = check_model(model, err);
+    if (rc)
+        return rc;
+    struct exec_cl *x = mem_calloc(1, sizeof *x);
+    if (!x)
+        return weft_err_nomem(err, "executor", sizeof *x);
+    *x = (struct exec_cl){.base = {.v = &cl_vtab}, .model = model, .cfg = *cfg};
+    x->cfg.device = x->device_name = mem_strdup(cfg->device ? cfg->device : "auto");
+    x->cfg.cache_dir = x->cache_dir = mem_strdup(cfg->cache_dir);
+    if (!x->device_name || (cfg->cache_dir && !x->cache_dir))
+        rc = weft_err_nomem(err, "executor", sizeof *x);
+    if (!rc)
+        rc = prepare(x, err);
+    if (!rc) {
+        ocl_environment(x->cache_dir, cfg->threads);
+        rc = device_up(x, err);
+    }
+    if (rc) {
+        cl_destroy(&x->base);
+        return rc;
+    }
+    describe(x);
+    *out = &x->base;
+    return WEFT_OK;
+}
+
+unsigned exec_cl_profile(struct exec *base, const struct exec_cl_profile_row **rows)
+{
+    struct exec_cl *x = (struct exec_cl *)base;
+    struct ocl *o = &x->device.ocl;
+    const unsigned n = o->n_rows;
+    memcpy(x->profile, o->rows, sizeof x->profile);
+    ocl_profile_reset(o);
+    *rows = x->profile;
+    return n;
+}

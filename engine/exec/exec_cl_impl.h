@@ -1,0 +1,34 @@
+/* The inside of exec_cl, for its own files (exec_cl.c, peaks.c). */
+#ifndef WEFT_EXEC_EXEC_CL_IMPL_H
+#define WEFT_EXEC_EXEC_CL_IMPL_H
+
+#include "engine/exec/exec_cl.h"
+#include "engine/exec/forward.h"
+
+/* A step with no more single-token sequences than this spreads their attention over work-items. */
+enum { EXEC_CL_SPLIT_JOBS = 16 };
+
+/* Everything that a lost device takes with it. */
+struct on_device {
+    struct ocl ocl;
+    struct ops ops;
+    struct weights weights;
+    struct ops_kv kv;
+    struct forward forward;
+    float *mapped_logits; /* the last step's, or NULL */
+};
+
+struct exec_cl {
+    struct exec base;
+    const struct model *model;
+    struct exec_cl_config cfg; /* its strings are ours: below */
+    char *device_name, *cache_dir;
+    struct ops_shape shape;
+    struct on_device device;
+    struct batch batch;
+    struct exec_row *rows; /* max_logits of them */
+    char *park;            /* n_park_slots × block_bytes: K, then V, of each parked block */
+    struct exec_cl_profile_row profile[OCL_PROFILE_MAX];
+};
+
+#endif

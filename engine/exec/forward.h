@@ -1,0 +1,46 @@
+/*
+ * The llama forward pass: what is launched for one batch, in which order (docs/performance.md has the list).
+ *
+ *   x = embed(tokens)                                   [tokens][n_embd]
+ *   each layer:
+ *     h   = rmsnorm(x)
+ *     qkv = matmul(h)                                   q, k, v side by side, each padded to 16 columns
+ *     q, K, V = rope_store(qkv)                         K and V into their blocks
+ *     att = attention(q, K, V)
+ *     x  += matmul(att)
+ *     h   = rmsnorm(x)
+ *     ff  = matmul(h) by gate;  ff = silu(ff) × matmul(h) by up
+ *     x  += matmul(ff)
+ *   logits = matmul(rmsnorm(x[wanted rows]))            [rows][vocabulary]
+ */
+#ifndef WEFT_EXEC_FORWARD_H
+#define WEFT_EXEC_FORWARD_H
+
+#include "engine/exec/batch.h"
+#include "engine/exec/weights.h"
+
+struct forward {
+    struct ocl *o;
+    struct ops *ops;
+    const struct weights *w;
+    const struct model_shape *shape;
+    /* Activations, a row a token (OPS_SPARE_ROWS more). */
+    struct ocl_buf x, h, qkv, q, att, ff, picked, logits;
+    uint32_t embd_stride, heads_stride, ff_stride, logits_stride; /* floats */
+    /* What batch_build made. */
+    struct ocl_buf tokens, tables, decode, prefill, merges, rows, partials;
+};
+
+/* Makes the buffers for batches within b's limits. ops, w and shape must outlive it. On failure *out is
+ * zeroed. */
+enum weft_rc forward_init(struct ocl *o, struct ops *ops, const struct weights *w,
+                          const struct model_shape *shape, const struct batch *b, struct forward *out,
+                          struct weft_err *err);
+void forward_deinit(struct forward *f); /* zeroed struct allowed */
+
+/* Queues uploads and kernels for a batch; the logits are in f->logits, row by row, once the queue is
+ * finished. The batch must stand until then. */
+enum weft_rc forward_run(struct forward *f, const struct batch *b, const struct ops_kv *kv,
+                         struct weft_err *err);
+
+#endif

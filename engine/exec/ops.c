@@ -1,0 +1,232 @@
+#include "engine/exec/ops.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define N_ARGS(a) ((unsigned)(sizeof(a) / sizeof *(a)))
+
+static const uint32_t tiles[OPS_TILES] = {1, 4, 8, 12}; /* as weight_parts has them */
+
+/* A program for each weight type; the tile's text comes once for each TB. */
+static const struct {
+    enum quant_type type;
+    const char *define;
+} weight_types[] = {
+    {QUANT_Q4_0, "#define WT_Q4_0"}, {QUANT_Q4_1, "#define WT_Q4_1"}, {QUANT_Q8_0, "#define WT_Q8_0"},
+    {QUANT_F16, "#define WT_F16"},   {QUANT_BF16, "#define WT_BF16"}, {QUANT_F32, "#define WT_F32"},
+};
+
+static void common_options(const struct ocl *o, const struct ops_shape *s, char *out, size_t n)
+{
+    snprintf(out, n, "-cl-std=CL1.2%s -DLWS=%u -DHEAD_DIM=%u -DGROUP=%u -DBLOCK_TOKENS=%u -DPART=%d",
+             o->correct_divide ? " -cl-fp32-correctly-rounded-divide-sqrt" : "", o->local_size, s->head_dim,
+             s->n_head / s->n_head_kv, s->block_tokens, OPS_PART);
+}
+
+/* A program and the kernels in it. */
+static enum weft_rc open_program(struct ops *ops, const struct program_spec *spec, int cache_fd,
+                                 struct program **out, struct weft_err *err)
+{
+    *out = &ops->programs[ops->n_programs];
+    enum weft_rc rc = program_open(ops->o, spec, cache_fd, *out, err);
+    if (!rc)
+        ops->n_programs++;
+    return rc;
+}
+
+static enum weft_rc open_weight_program(struct ops *ops, size_t which, int cache_fd, struct weft_err *err)
+{
+    const enum quant_type type = weight_types[which].type;
+    struct program_spec spec = {.name = quant_info(type)->name,
+                                .parts = {"common.clh", weight_types[which].define, "weights.clh", "embed.cl",
+                                          "#define TB 1", "matmul.cl", "#undef TB\n#define TB 4", "matmul.cl",
+                                          "#undef TB\n#define TB 8", "matmul.cl", "#undef TB\n#define TB 12",
+                                          "matmul.cl"}};
+    snprintf(spec.options, sizeof spec.options, "-cl-std=CL1.2%s -DLWS=%u",
+             ops->o->correct_divide ? " -cl-fp32-correctly-rounded-divide-sqrt" : "", ops->o->local_size);
+    struct program *p;
+    enum weft_rc rc = open_program(ops, &spec, cache_fd, &p, err);
+    if (!rc)
+        rc = program_kernel(p, "embed", "embed", &ops->embed[type], err);
+    for (unsigned i = 0; i < OPS_TILES && !rc; i++) {
+        char function[32];
+        snprintf(function, sizeof function, "matmul_%u", tiles[i]);
+        rc = program_kernel(p, function, "matmul", &ops->matmul[type][i], err);
+    }
+    return rc;
+}
+
+static enum weft_rc open_layer_program(struct ops *ops, int cache_fd, struct weft_err *err)
+{
+    struct program_spec spec = {.name = "layer",
+                                .parts = {"common.clh", "attention.clh", "norm.cl", "rope.cl", "#define TQ 1",
+                                          "attention.cl", "#undef TQ\n#define TQ 4", "attention.cl",
+                                          "attention_merge.cl"}};
+    common_options(ops->o, &ops->shape, spec.options, sizeof spec.options);
+    const struct {
+        const char *function, *label;
+        struct ocl_kernel *kernel;
+    } kernels[] = {
+        {"rmsnorm", "rmsnorm", &ops->rmsnorm},
+        {"rope_store", "rope_store", &ops->rope_store},
+        {"attention_1", "attention (decode)", &ops->attention_decode},
+        {"attention_4", "attention (prefill)", &ops->attention_prefill},
+        {"attention_merge", "attention_merge", &ops->attention_merge},
+    };
+    struct program *p;
+    enum weft_rc rc = open_program(ops, &spec, cache_fd, &p, err);
+    for (size_t i = 0; i < sizeof kernels / sizeof *kernels && !rc; i++)
+        rc = program_kernel(p, kernels[i].function, kernels[i].label, kernels[i].kernel, err);
+    return rc;
+}
+
+enum weft_rc ops_create(struct ocl *o, const struct ops_shape *shape, int cache_fd,
+                        void (*progress)(void *ctx, const char *what, double fraction), void *progress_ctx,
+                        struct ops *out, struct weft_err *err)
+{
+    const size_t n = sizeof weight_types / sizeof *weight_types;
+    *out = (struct ops){.o = o, .shape = *shape};
+    enum weft_rc rc = open_layer_program(out, cache_fd, err);
+    for (size_t i = 0; i < n && !rc; i++) {
+        if (progress)
+            progress(progress_ctx, "building kernels", (double)(i + 1) / (double)(n + 1));
+        if (shape->types >> weight_types[i].type & 1)
+            rc = open_weight_program(out, i, cache_fd, err);
+    }
+    if (rc)
+        ops_destroy(out);
+    return rc;
+}
+
+void ops_keep(struct ops *ops, int cache_fd)
+{
+    for (unsigned i = 0; i < ops->n_programs; i++)
+        program_keep(&ops->programs[i], cache_fd);
+}
+
+void ops_destroy(struct ops *ops)
+{
+    for (unsigned t = 0; t < QUANT_TYPE_LIMIT; t++) {
+        program_kernel_free(&ops->embed[t]);
+        for (unsigned i = 0; i < OPS_TILES; i++)
+            program_kernel_free(&ops->matmul[t][i]);
+    }
+    struct ocl_kernel *others[] = {&ops->rmsnorm, &ops->rope_store, &ops->attention_decode,
+                                   &ops->attention_prefill, &ops->attention_merge};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        program_kernel_free(others[i]);
+    for (unsigned i = 0; i < ops->n_programs; i++)
+        program_close(&ops->programs[i]);
+    *ops = (struct ops){0};
+}
+
+enum weft_rc ops_embed(struct ops *ops, const struct matrix *m, const struct ocl_buf *tokens, struct rows x,
+                       uint32_t n_tokens, struct weft_err *err)
+{
+    const cl_int stride = (cl_int)x.stride, n_blocks = (cl_int)m->n_blocks;
+    const struct ocl_arg args[] = {OCL_BUF(&m->weights), OCL_BUF(&m->scales), OCL_BUF(tokens),
+                                   OCL_BUF(x.buf),       OCL_ARG(stride),     OCL_ARG(n_blocks)};
+    return ocl_launch(ops->o, &ops->embed[m->type], m->n_blocks, n_tokens, args, N_ARGS(args), err);
+}
+
+/* The tile that costs least: a tile takes about its tokens plus the dequantisation, both in multiply-adds a
+ * weight. */
+static unsigned best_tile(uint32_t n_tokens)
+{
+    enum { DEQUANTISATION = 3 };
+    unsigned best = 0;
+    uint32_t best_cost = UINT32_MAX;
+    for (unsigned i = 0; i < OPS_TILES; i++) {
+        uint32_t cost = (n_tokens + tiles[i] - 1) / tiles[i] * (tiles[i] + DEQUANTISATION);
+        if (cost < best_cost) {
+            best = i;
+            best_cost = cost;
+        }
+    }
+    return best;
+}
+
+enum weft_rc ops_matmul(struct ops *ops, const struct matrix *m, struct rows x, struct rows y, uint32_t n,
+                        enum ops_mode mode, struct weft_err *err)
+{
+    const unsigned tile = best_tile(n);
+    const cl_int x_stride = (cl_int)x.stride, y_stride = (cl_int)y.stride, y_at = (cl_int)y.at;
+    const cl_int n_groups = (cl_int)m->n_groups, n_blocks = (cl_int)m->n_blocks, how = (cl_int)mode;
+    const struct ocl_arg args[] = {
+        OCL_BUF(&m->weights), OCL_BUF(&m->scales), OCL_BUF(x.buf),    OCL_ARG(x_stride), OCL_BUF(y.buf),
+        OCL_ARG(y_stride),    OCL_ARG(y_at),       OCL_ARG(n_groups), OCL_ARG(n_blocks), OCL_ARG(how)};
+    return ocl_launch(ops->o, &ops->matmul[m->type][tile], m->n_groups, (n + tiles[tile] - 1) / tiles[tile],
+                      args, N_ARGS(args), err);
+}
+
+enum weft_rc ops_rmsnorm(struct ops *ops, struct rows x, const struct ocl_buf *w, const struct ocl_buf *rows,
+                         struct rows y, uint32_t n_values, float eps, uint32_t n, struct weft_err *err)
+{
+    const cl_int stride = (cl_int)x.stride, n_vectors = (cl_int)((n_values + 15) / 16),
+                 use_rows = rows != NULL;
+    const cl_int n_rows = (cl_int)n;
+    const cl_float values = (cl_float)n_values;
+    const struct ocl_buf *any = rows ? rows : x.buf;
+    const struct ocl_arg args[] = {OCL_BUF(x.buf),    OCL_BUF(w),         OCL_BUF(any),    OCL_BUF(y.buf),
+                                   OCL_ARG(stride),   OCL_ARG(n_vectors), OCL_ARG(values), OCL_ARG(eps),
+                                   OCL_ARG(use_rows), OCL_ARG(n_rows)};
+    return ocl_launch(ops->o, &ops->rmsnorm, n, 1, args, N_ARGS(args), err);
+}
+
+static uint32_t head_pad(const struct ops_shape *s)
+{
+    return round_up(s->head_dim, 16);
+}
+
+size_t ops_block_floats(const struct ops_shape *s)
+{
+    return (size_t)s->n_layer * s->n_head_kv * head_pad(s) * s->block_tokens;
+}
+
+size_t ops_partial_floats(const struct ops_shape *s)
+{
+    return (size_t)s->n_head * (head_pad(s) + 16);
+}
+
+enum weft_rc ops_rope_store(struct ops *ops, struct rows qkv, uint32_t k_at, uint32_t v_at,
+                            const struct ocl_buf *tokens, const struct ocl_buf *table, uint32_t n_rot,
+                            struct rows q, const struct ops_kv *kv, uint32_t layer, uint32_t n_tokens,
+                            struct weft_err *err)
+{
+    const struct ops_shape *s = &ops->shape;
+    const cl_int qkv_stride = (cl_int)qkv.stride, k = (cl_int)k_at, v = (cl_int)v_at, rot = (cl_int)n_rot;
+    const cl_int q_stride = (cl_int)q.stride, l = (cl_int)layer, n_layer = (cl_int)s->n_layer;
+    const cl_int n_head = (cl_int)s->n_head, n_kv = (cl_int)s->n_head_kv;
+    const cl_float scale = (cl_float)(1.0 / sqrt((double)s->head_dim));
+    const struct ocl_arg args[] = {OCL_BUF(qkv.buf),  OCL_ARG(qkv_stride), OCL_ARG(k),      OCL_ARG(v),
+                                   OCL_BUF(tokens),   OCL_BUF(table),      OCL_ARG(rot),    OCL_BUF(q.buf),
+                                   OCL_ARG(q_stride), OCL_BUF(&kv->k),     OCL_BUF(&kv->v), OCL_ARG(l),
+                                   OCL_ARG(n_layer),  OCL_ARG(n_head),     OCL_ARG(n_kv),   OCL_ARG(scale)};
+    return ocl_launch(ops->o, &ops->rope_store, s->n_head + 2 * s->n_head_kv, n_tokens, args, N_ARGS(args),
+                      err);
+}
+
+enum weft_rc ops_attention(struct ops *ops, bool decode, struct rows q, const struct ops_kv *kv,
+                           const struct ocl_buf *tables, const struct ocl_buf *jobs, struct rows out,
+                           const struct ocl_buf *partials, uint32_t layer, uint32_t n_jobs,
+                           struct weft_err *err)
+{
+    const struct ops_shape *s = &ops->shape;
+    const cl_int q_stride = (cl_int)q.stride, l = (cl_int)layer, n_layer = (cl_int)s->n_layer;
+    const cl_int n_kv = (cl_int)s->n_head_kv;
+    const struct ocl_arg args[] = {OCL_BUF(q.buf),  OCL_ARG(q_stride), OCL_BUF(&kv->k),  OCL_BUF(&kv->v),
+                                   OCL_BUF(tables), OCL_BUF(jobs),     OCL_BUF(out.buf), OCL_BUF(partials),
+                                   OCL_ARG(l),      OCL_ARG(n_layer),  OCL_ARG(n_kv)};
+    return ocl_launch(ops->o, decode ? &ops->attention_decode : &ops->attention_prefill, s->n_head_kv, n_jobs,
+                      args, N_ARGS(args), err);
+}
+
+enum weft_rc ops_attention_merge(struct ops *ops, const struct ocl_buf *partials, const struct ocl_buf *jobs,
+                                 struct rows out, uint32_t n_jobs, struct weft_err *err)
+{
+    const cl_int stride = (cl_int)out.stride, n_head = (cl_int)ops->shape.n_head;
+    const struct ocl_arg args[] = {OCL_BUF(partials), OCL_BUF(jobs), OCL_BUF(out.buf), OCL_ARG(stride),
+                                   OCL_ARG(n_head)};
+    return ocl_launch(ops->o, &ops->attention_merge, ops->shape.n_head, n_jobs, args, N_ARGS(args), err);
+}

@@ -1,0 +1,41 @@
+/*
+ * A model's weights on the device: packed matrices (repack.h), norm vectors, and the table of rotary angles.
+ *
+ * The output layer of a model with tied embeddings is the embedding's matrix itself. The mapped file's pages
+ * are given back while loading, so that file and packed weights are never both resident.
+ */
+#ifndef WEFT_EXEC_WEIGHTS_H
+#define WEFT_EXEC_WEIGHTS_H
+
+#include "engine/exec/ops.h"
+#include "engine/model/model.h"
+
+enum { WEIGHTS_QKV_MAX = 3 };
+
+struct weights_layer {
+    struct ocl_buf attn_norm, ffn_norm;
+    struct matrix qkv[WEIGHTS_QKV_MAX]; /* one matrix where q, k and v have one type, else one each */
+    unsigned n_qkv;
+    struct matrix attn_output, gate, up, down;
+};
+
+struct weights {
+    struct matrix embd, output; /* output is zeroed when tied */
+    bool tied;
+    struct ocl_buf output_norm;
+    struct ocl_buf rope; /* [n_ctx][n_rot / 2] of (cos, sin) */
+    struct weights_layer *layers;
+    uint32_t n_layer;
+    uint32_t qkv_rows, k_at, v_at; /* columns of a row of q, k and v: padded */
+};
+
+/* Bit set of the weight types that occur (ops_shape.types). */
+uint64_t weights_types(const struct model *m);
+
+/* Packs and uploads everything; n_ctx positions of rotary angles. On failure *out is zeroed. */
+enum weft_rc weights_load(struct ocl *o, const struct model *m, uint32_t n_ctx,
+                          void (*progress)(void *ctx, const char *what, double fraction), void *progress_ctx,
+                          struct weights *out, struct weft_err *err);
+void weights_free(struct ocl *o, struct weights *w); /* zeroed struct allowed */
+
+#endif
