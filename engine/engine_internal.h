@@ -1,0 +1,257 @@
+/*
+ * Inside the engine: what its source files share. Nothing else includes this.
+ *
+ *   engine.c           create, destroy; the thread: its states and its loop
+ *   engine_load.c      LOADING and WARMING
+ *   engine_step.c      one step: plan, execute, sample, commit; what to do when it fails
+ *   engine_cmd.c       the calls that any thread may make, as commands; carrying them out; registry of live ids
+ *   engine_request.c   tickets: checking and copying what was asked for, prompt → ids, and how a request ends
+ *   engine_reply.c     output: ids → text, held back where a stop string may begin
+ *   engine_inbox.c     events on their way to a reader
+ *   engine_snapshot.c  publication and copying of snapshots
+ *   snapshot_json.c    the stats object
+ *
+ * Threads. Everything in struct engine belongs to the engine thread, but for the groups marked otherwise. Three locks, none
+ * of which is held across a call of another module or while another is taken, except inboxes_lock, under which a STATE
+ * event is pushed (so: inboxes_lock before an inbox's lock):
+ *   registry_lock   ids of live requests
+ *   inboxes_lock    the list of open inboxes, and state changes as they see them
+ *   an inbox's      its events
+ *
+ * Life of a request, as a ticket:
+ *
+ *   engine_submit ──► checked, copied, id registered ──► command queue ──► [waits for READY] ──► engine_accept
+ *      accepted by the scheduler ──► steps: tokens go to the reply ──► SCHED_FINISH: listed as ended ──► engine_reap: FINISH
+ *      refused ──► REJECT
+ *
+ * A ticket is destroyed by the engine thread only, after its last event.
+ */
+#ifndef WEFT_ENGINE_INTERNAL_H
+#define WEFT_ENGINE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine/base/buf.h"
+#include "engine/base/chan.h"
+#include "engine/engine.h"
+#include "engine/model/tok_stream.h"
+#include "engine/sched/scheduler.h"
+#include "engine/stats.h"
+#include "engine/stop.h"
+
+/* ---- inboxes ---- */
+
+/* An event with the room that its arrays have. engine_event_free knows. */
+struct inbox_event {
+    struct engine_event ev; /* first: readers see only this */
+    size_t cap_text, cap_tokens;
+};
+
+struct engine_inbox {
+    pthread_mutex_t lock;
+    int fd;                          /* eventfd: readable while events may be there */
+    struct engine_event *head, *tail;
+    uint64_t n_takes;                /* how often the reader emptied it: tells a ticket whether its last event is still here */
+    bool closed;                     /* what is pushed now is dropped */
+    atomic_uint refs;                /* the reader, the engine's list, each ticket */
+    struct engine *engine;           /* NULL once the engine is gone */
+    struct engine_inbox *prev, *next; /* under the engine's inboxes_lock */
+};
+
+void inbox_ref(struct engine_inbox *in);
+void inbox_unref(struct engine_inbox *in); /* NULL allowed */
+/* Queues an event, which the inbox then owns. NULL inbox: nobody waits for it; logged and freed. */
+void inbox_push(struct engine_inbox *in, struct engine_event *ev);
+struct engine_event *inbox_event_create(enum engine_event_type type); /* NULL: out of memory */
+
+/* ---- replies ---- */
+
+/* What a request generated. The text grows with the tokens; its end may be held back. */
+struct reply {
+    const struct tok *tok; /* NULL: simulation, pseudo-words */
+    struct tok_stream stream;
+    struct stop_set stop;
+    struct buf text;
+    struct engine_token *tokens; /* text_end counts from the reply's start */
+    size_t n_tokens, cap_tokens;
+    size_t n_sent;   /* tokens that have gone out in TOKENS events */
+    size_t n_held;   /* bytes at the text's end that aren't to be shown yet */
+    bool stopped;    /* a stop string was found: the text ends before it */
+};
+
+bool reply_init(struct reply *r); /* false: out of memory */
+/* Before the first token. tok NULL: simulation. */
+void reply_set_tokenizer(struct reply *r, const struct tok *tok);
+void reply_deinit(struct reply *r);
+/* Appends a token. When its text completes a stop string, r->stopped is set and the text cut before it. */
+enum weft_rc reply_push(struct reply *r, const struct sampler_out *token, struct weft_err *err);
+/* No more tokens will come: nothing is held back any longer, and a character left incomplete becomes U+FFFD. */
+void reply_end(struct reply *r);
+/* Tokens [n_sent, result) have all their text shown. */
+size_t reply_n_ready(const struct reply *r);
+/* The simulated text of a token: a pseudo-word of two or three syllables after a space. Returns its length, < 16. */
+size_t reply_pseudo_word(uint32_t id, char out[16]);
+
+/* ---- tickets ---- */
+
+enum prompt_kind { PROMPT_TEXT, PROMPT_CHAT, PROMPT_IDS };
+
+struct ticket {
+    struct request rq; /* the scheduler's view; rq.user is the ticket */
+
+    /* Set at submission, then constant; own copies. */
+    struct engine_inbox *inbox;   /* a reference; NULL: nobody waits */
+    struct engine_event *last;    /* becomes REJECT or FINISH: made ahead, so that it can always be sent */
+    char *model;                  /* NULL: the default */
+    enum prompt_kind kind;
+    char *prompt;
+    size_t prompt_len;
+    struct chat_message *messages;
+    size_t n_messages;
+    uint32_t *raw_ids;
+    size_t n_raw_ids;
+    bool stream, score, ignore_eos;
+    struct sampling sampling;     /* seed chosen */
+    uint32_t n_logprobs, tag;
+    int64_t submitted_real_us;
+
+    struct ticket *bucket_next;   /* registry: under registry_lock */
+
+    /* The engine thread's. */
+    struct ticket *prev, *next;   /* e->live */
+    struct ticket *ended_next;    /* e->ended */
+    int64_t arrival_us;           /* engine time of the submission */
+    bool accepted;                /* the scheduler has it */
+    struct reply reply;
+    struct sampler *sampler;      /* made with the first token */
+    double *nll;                  /* score: n_prompt - 1 */
+    struct weft_err fault;        /* why the engine ended it; WEFT_OK: it didn't */
+    int64_t last_token_us;        /* -1 before the first */
+    struct stats_meter rate;      /* generated tokens */
+    int slot;                     /* row in the timeline; -1 while it holds no place */
+    /* The TOKENS event that more may be merged into, while open_take == inbox->n_takes. Under the inbox's lock. */
+    struct inbox_event *open;
+    uint64_t open_take;
+};
+
+/* Copies a request whose fields are in order (INVALID_REQUEST otherwise: field, value, limit). Any thread. */
+enum weft_rc ticket_create(const struct engine_request *rq, struct engine_inbox *in, struct ticket **out,
+                           struct weft_err *err);
+void ticket_destroy(struct ticket *t);
+/* Prompt → ids, and room for the output. INVALID_REQUEST when there is nothing in it or it can't fit. */
+enum weft_rc ticket_prepare(struct ticket *t, const struct model *m, const struct exec_info *x, struct weft_err *err);
+/* Sends what of the reply can be shown, merged into the last TOKENS event when its reader hasn't taken that yet. */
+void ticket_send_tokens(struct ticket *t, int64_t now_us);
+/* The last event; the ticket's output moves into it. */
+void ticket_send_reject(struct ticket *t, const struct weft_err *why, int64_t now_us);
+void ticket_send_finish(struct ticket *t, const char *model, int64_t now_us);
+
+/* ---- the engine ---- */
+
+/* Three snapshots go round: one is filled, one is the latest, one is being read; so that neither side waits. */
+enum { PUB_BUFFERS = 3, PUB_FRESH = 4 };
+struct pub_buffer {
+    struct snapshot s; /* steps[] is a ring here: step k is at k % SNAP_STEPS */
+    uint64_t have;     /* steps up to this one are in the ring as they ended */
+    size_t cap_blocks;
+};
+
+struct engine {
+    struct engine_config cfg;
+
+    /* Any thread. */
+    struct chan commands;
+    atomic_int state;                      /* enum engine_state; written by the engine thread */
+    _Atomic(const struct model *) ready_model;
+    atomic_bool stop;
+    atomic_uint_fast64_t next_id;
+    pthread_mutex_t registry_lock;
+    struct ticket **bucket;
+    size_t n_buckets, n_registered;
+    pthread_mutex_t inboxes_lock;
+    struct engine_inbox *inboxes;
+    pthread_mutex_t exit_lock;
+    pthread_cond_t exit_cond;
+    bool exited;
+    pthread_t thread;
+
+    /* Snapshots: `latest` is exchanged by both sides; `reading` is the readers', under reader_lock. */
+    struct pub_buffer *pub;                /* PUB_BUFFERS */
+    atomic_uint latest;                    /* index, | PUB_FRESH when not yet read */
+    pthread_mutex_t reader_lock;
+    unsigned reading;
+    unsigned filling;
+
+    /* The engine thread's. */
+    struct model *model;
+    struct exec *exec;
+    struct sched *sched;
+    char model_name[96];
+    char detail[160];
+    struct weft_err failure;               /* why FAILED */
+    struct ticket *live, *live_tail;       /* every ticket taken from the queue and not ended, oldest first */
+    struct ticket *ended, **ended_tail;    /* finished in the scheduler, FINISH not sent */
+    struct sched_result *results;
+    size_t cap_results;
+    int64_t retry_at_us;                   /* real time: no step before this, after a failed one; 0: none failed */
+
+    int64_t start_real_us, frozen_total_us, stopped_at_real_us;
+    bool frozen;                           /* as asked for */
+    bool clock_stopped;                    /* frozen, and not within a step */
+    uint32_t steps_due;                    /* steps asked for while frozen */
+
+    struct snap_step steps[SNAP_STEPS];    /* ring: step k is at k % SNAP_STEPS */
+    uint64_t step;                         /* last step begun */
+    bool in_flight;
+    uint64_t slots_used;                   /* bit i: row i of the timeline is held */
+    struct snap_request queue[SNAP_QUEUE]; /* as last looked at: see engine_snapshot.c */
+    uint32_t n_queue;
+    int64_t queue_seen_real_us;
+    struct request *listed[SNAP_QUEUE];
+    uint64_t *owners;                      /* scratch: a word for each block */
+    struct snap_rate rates[SNAP_RATES];
+    uint32_t n_rates;
+    int64_t next_sample_us, next_memory_real_us;
+    double memory_mb;
+    uint64_t seq;
+    struct stats_meter prefill, decode, batches, batch_items;
+    struct stats_histogram ttft, itl, latency;
+    struct snap_percentiles ttft_shown, itl_shown; /* as of the last sample */
+    double latency_shown_ms;
+    uint64_t completed, failed, rejected;
+};
+
+/* engine.c */
+int64_t engine_now(const struct engine *e); /* engine time */
+/* Engine time of a moment of the real clock, at most now. */
+int64_t engine_time_of(const struct engine *e, int64_t real_us);
+void engine_set_frozen(struct engine *e, bool frozen);
+void engine_set_state(struct engine *e, enum engine_state s, const struct weft_err *why);
+
+/* engine_load.c: both set the state as they go. */
+enum weft_rc engine_load(struct engine *e, struct weft_err *err);
+enum weft_rc engine_warm(struct engine *e, struct weft_err *err);
+
+/* engine_step.c */
+void engine_on_sched_event(void *ctx, const struct sched_event *ev);
+bool engine_run_step(struct engine *e); /* false: nothing to run */
+void engine_reap(struct engine *e);     /* sends the FINISH of what has ended */
+
+/* engine_cmd.c */
+void engine_take_commands(struct engine *e);
+void engine_accept_waiting(struct engine *e);  /* at READY: those that came earlier */
+void engine_refuse_waiting(struct engine *e, const struct weft_err *why);
+void engine_refuse(struct engine *e, struct ticket *t, const struct weft_err *why);
+/* Takes the ticket out of registry and live list; its id is free again. */
+void engine_forget(struct engine *e, struct ticket *t);
+void engine_registry_free(struct engine *e);
+
+/* engine_snapshot.c */
+enum weft_rc engine_pub_init(struct engine *e, struct weft_err *err);
+void engine_pub_deinit(struct engine *e);
+void engine_publish(struct engine *e);
+void engine_sample_stats(struct engine *e); /* does something each 250 ms of engine time */
+struct snap_step *engine_step_begin(struct engine *e, const struct plan *plan, int64_t now_us);
+
+#endif
