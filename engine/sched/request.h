@@ -58,6 +58,7 @@ struct request {
     uint32_t max_tokens;     /* generated ids at most; ≥ 1, or 0 for a request that only scores its prompt */
     bool all_logits;         /* logits of every prompt position are wanted (scoring) */
     uint64_t salt;           /* separates prefix caches */
+    const char *fork_of;     /* id of a live request whose blocks may be shared as far as the ids agree; NULL: none */
     uint32_t *ids;           /* capacity n_prompt + max_tokens; submitter's memory */
     uint32_t n_prompt;
     void *user;              /* submitter's */
@@ -71,6 +72,7 @@ struct request {
     int64_t arrival_us, state_since_us;
     int64_t waited_us;       /* in WAITING or PREEMPTED, summed up to state_since_us */
     int64_t preempted_us;    /* in PREEMPTED, likewise */
+    int64_t state_us[REQ_STATE_COUNT]; /* time spent in each state that was left */
     int64_t scheduled_us;    /* first admission; -1 before */
     int64_t first_token_us;  /* -1 before */
     int64_t last_token_us;
@@ -78,9 +80,20 @@ struct request {
     double key;              /* queue order: see rqueue.h */
     double admitted_effective; /* effective priority when last admitted */
     uint32_t heap_pos;       /* 1 + index in the queue; 0 when not queued */
+    uint32_t age_pos;        /* likewise among the never scheduled of its base */
+    uint32_t deadline_pos;   /* likewise among those with a timeout */
+    struct request *hash_next; /* chain of the id table */
     uint32_t *blocks;        /* block table; scheduler's memory */
     uint32_t n_blocks, cap_blocks;
     uint32_t n_reserved;     /* blocks set aside for its further growth */
+    bool holds_all;          /* every block that it may come to need is held or reserved */
+    uint32_t n_keyed;        /* leading blocks that the prefix cache knows */
+    uint32_t *park_slots;    /* while parked: host slot of each computed block; scheduler's memory */
+    uint32_t n_parked;
+    uint32_t n_lost;         /* while preempted: ids whose KV was dropped */
+    uint64_t moved_step;     /* step whose plan parks, restores or copies its blocks; 0: none */
+    bool in_plan;            /* part of the plan under way */
+    bool cancelled;          /* cancelled while in the plan: ends with the step */
     uint32_t cached_tokens;  /* prompt tokens served from the prefix cache at the first admission */
     uint32_t recomputed_tokens;
     uint32_t preemptions;

@@ -19,6 +19,7 @@
 #include "engine/base/err.h"
 #include "engine/sched/plan.h"
 #include "engine/sched/request.h"
+#include "engine/sched/resource.h"
 
 enum sched_event_type {
     SCHED_SUBMIT,      /* request accepted; depth after it */
@@ -44,10 +45,19 @@ struct sched_event {
     const struct request *by;         /* PREEMPT */
     bool parked;                      /* PREEMPT: park rather than recompute */
     uint32_t blocks;                  /* PREEMPT: blocks freed; RESUME: blocks restored */
+    uint32_t cached_tokens;           /* ADMIT, RESUME: tokens found in the prefix cache (or shared by a fork) */
     uint32_t tokens;                  /* RESUME: tokens to recompute */
     const struct weft_err *err;       /* REJECT */
     const struct plan *plan;          /* STEP */
     int64_t dur_us;                   /* STEP */
+};
+
+/* What becomes of a preempted sequence's KV. */
+enum sched_preemption {
+    SCHED_PREEMPT_OFF,       /* nothing is ever preempted; every block that may be needed is reserved at admission */
+    SCHED_PREEMPT_AUTO,      /* parked or recomputed, whichever costs less: see sched_set_costs */
+    SCHED_PREEMPT_PARK,      /* parked in host memory, recomputed only where the host area is full */
+    SCHED_PREEMPT_RECOMPUTE  /* dropped */
 };
 
 struct sched_config {
@@ -60,6 +70,17 @@ struct sched_config {
     bool reject_when_full;
     uint32_t n_blocks, block_tokens;
     uint32_t n_ctx;            /* most positions a sequence may have */
+    /* 0 (false, NULL) in the following: without it. */
+    enum sched_preemption preemption;
+    uint32_t max_preemptions;  /* after so many a request can't be preempted again */
+    uint32_t n_park_slots;     /* blocks that the host area holds */
+    bool prefix_cache;
+    uint32_t min_batch_size;   /* an idle scheduler waits for so many requests … */
+    int64_t batch_timeout_us;  /* … at most so long */
+    bool adaptive_timeout;     /* … and less, the more rarely requests come together */
+    int64_t itl_target_us;     /* prefill is cut so that a step with decodes takes at most this long */
+    uint32_t max_logits;       /* logits rows in a step */
+    const struct resource *resource; /* memory limits that submissions are checked against; may be shared */
     void (*emit)(void *ctx, const struct sched_event *ev); /* may be NULL */
     void *emit_ctx;
 };
@@ -71,8 +92,10 @@ enum weft_rc sched_create(const struct sched_config *cfg, struct sched **out, st
 /* Requests still known are forgotten without events. */
 void sched_destroy(struct sched *s);
 
-/* Takes a request in, or refuses it: INVALID_REQUEST (empty prompt, prompt + max_tokens over the context or the pool),
- * QUEUE_FULL (context depth, max_depth). On refusal SCHED_REJECT is emitted and the request is the caller's again. */
+/* Takes a request in, or refuses it: INVALID_REQUEST (empty prompt, prompt + max_tokens over the context or the pool,
+ * an id that is empty or in use), MEMORY_LIMIT_EXCEEDED, RESOURCE_LIMIT_EXCEEDED, QUEUE_FULL (context depth, max_depth), checked in that order;
+ * INTERNAL_ERROR when out of memory. With reject_when_full off a full queue drops its oldest request of the worst base
+ * instead (it FAILs with QUEUE_FULL), unless the newcomer is worse. On refusal SCHED_REJECT is emitted and the request is the caller's again. */
 enum weft_rc sched_submit(struct sched *s, struct request *r, int64_t now_us, struct weft_err *err);
 /* Looks a request up by id, whatever its state; NULL when there is none. O(1). */
 struct request *sched_find(struct sched *s, const char *id);
@@ -85,8 +108,19 @@ void sched_set_priority(struct sched *s, struct request *r, enum prio base, int6
 /* Changes limits while running: batch size, tokens, aging rate, policy (live configuration). n_blocks can't change. */
 void sched_configure(struct sched *s, const struct sched_config *cfg, int64_t now_us);
 
-/* The next step, or NULL when nothing can run. Between a plan and its commit or failure no second plan is made. */
+/* Costs that `auto` preemption weighs, as measured: parking or restoring one block, computing one prompt token (0: the
+ * scheduler's own estimate from the steps so far). µs. */
+void sched_set_costs(struct sched *s, double park_us_per_block, double prefill_us_per_token);
+/* The device's KV contents are gone (exec_recover said so); no plan is under way. The prefix cache is emptied, and
+ * whatever held KV is preempted, to be recomputed. */
+void sched_kv_lost(struct sched *s, int64_t now_us);
+
+/* The next step, or NULL when nothing can run: ask again after the next command, or at sched_wake_us. Between a plan and its commit or failure no second plan is made. */
 const struct plan *sched_plan(struct sched *s, int64_t now_us);
+
+/* The time at which something happens by itself though no step can run (a timeout, the end of coalescing), as known after
+ * sched_plan returned NULL; INT64_MAX when nothing will. */
+int64_t sched_wake_us(const struct sched *s);
 
 /* What became of one item of the plan, in plan order. */
 struct sched_result {

@@ -1,0 +1,47 @@
+/*
+ * An intrusive binary heap of requests. A request can be in several heaps at once, as each order names the
+ * field in which a request keeps its place (1 + index; 0: not in the heap), so that any member is removed in
+ * O(log n). Pure; one owner. The heap owns its array, never the requests.
+ */
+#ifndef WEFT_SCHED_RHEAP_H
+#define WEFT_SCHED_RHEAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/sched/request.h"
+
+struct rheap_order {
+    bool (*before)(const struct request *a, const struct request *b); /* strict total order */
+    size_t pos; /* offset of the place's uint32_t in struct request */
+};
+
+struct rheap {
+    const struct rheap_order *order;
+    struct request **at; /* at[0] comes first; parents before children */
+    uint32_t n;
+    size_t cap;
+};
+
+void rheap_init(struct rheap *h, const struct rheap_order *order);
+void rheap_deinit(struct rheap *h);
+/* Makes room for `n` members, so that pushes up to there can't fail. False: out of memory, nothing changed.
+ */
+bool rheap_reserve(struct rheap *h, uint32_t n);
+/* Adds a request that isn't in the heap; room was reserved. O(log n). */
+void rheap_push(struct rheap *h, struct request *r);
+/* Removes it if it is there; true when it was. O(log n). */
+bool rheap_remove(struct rheap *h, struct request *r);
+/* The first, or NULL. */
+static inline struct request *rheap_first(const struct rheap *h)
+{
+    return h->n ? h->at[0] : NULL;
+}
+/* Restores the order after many keys changed. O(n). */
+void rheap_rebuild(struct rheap *h);
+/* The first `max` in order, without changing the heap; returns how many. O(max²) moves of a pointer at worst.
+ */
+uint32_t rheap_list(const struct rheap *h, struct request **out, uint32_t max);
+
+#endif
