@@ -147,8 +147,8 @@ static enum weft_rc parse_header(struct reader *r)
     for (size_t i = 0; i < 2; i++)
         if (counts[i].n > left(r) / counts[i].each)
             return refuse(r, counts[i].field, gguf_text("%" PRIu64, counts[i].n).s,
-                          gguf_text("at most %" PRIu64 " fit in %" PRIu64 " bytes",
-                                    (left(r) / counts[i].each), g->n_bytes)
+                          gguf_text("at most %" PRIu64 " fit in %" PRIu64 " bytes", left(r) / counts[i].each,
+                                    g->n_bytes)
                               .s);
     return WEFT_OK;
 }
@@ -183,7 +183,7 @@ static enum weft_rc parse_array(struct reader *r, const char *field, struct gguf
     uint64_t each = type == GGUF_STRING ? 8 : value_bytes[type];
     if (kv->n > left(r) / each)
         return refuse(r, field, gguf_text("an array of %" PRIu64 " elements", kv->n).s,
-                      gguf_text("at most %" PRIu64 " fit in the file", (left(r) / each)).s);
+                      gguf_text("at most %" PRIu64 " fit in the file", left(r) / each).s);
     kv->data = r->g->bytes + r->pos;
     if (type != GGUF_STRING) {
         r->pos += kv->n * each;

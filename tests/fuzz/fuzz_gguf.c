@@ -12,9 +12,11 @@
 #include <string.h>
 
 #include "engine/base/hash.h"
+#include "engine/base/log.h"
 #include "engine/model/model.h"
 #include "tests/support/gguf_build.h"
 
+int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
@@ -40,6 +42,13 @@ static uint64_t touch(const struct gguf *g)
             h = fnv1a64(h, kv->strings[k].s, kv->strings[k].n);
     }
     return h;
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc, (void)argv;
+    log_set_level(LOG_ERROR); /* warnings about every damaged file would drown what the fuzzer says */
+    return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
