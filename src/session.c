@@ -1,5 +1,6 @@
 #include "src/session.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -219,6 +220,12 @@ static void take_back_question(struct session *s)
         free_turns(s, s->n_turns - 1);
 }
 
+/* A figure that there isn't (NaN) as the screen wants it. */
+static double or_none(double v)
+{
+    return isfinite(v) ? v : -1;
+}
+
 void session_end(struct session *s, const struct engine_event *finish)
 {
     static const char *const ended[] = {
@@ -233,9 +240,9 @@ void session_end(struct session *s, const struct engine_event *finish)
     else
         take_back_question(s);
     struct reply_stats stats = {
-        .ttft_ms = finish->timing.ttft_ms,
-        .tps = finish->timing.decode_tps,
-        .queue_ms = finish->timing.queue_ms,
+        .ttft_ms = or_none(finish->timing.ttft_ms),
+        .tps = or_none(finish->timing.decode_tps),
+        .queue_ms = or_none(finish->timing.queue_ms),
         .tokens = finish->n_tokens,
         .cached_tokens = finish->cached_tokens,
         .preemptions = finish->preemptions,

@@ -358,6 +358,11 @@ void term_suspend(struct terminal *t)
     kill(0, SIGTSTP); /* the whole job, as the terminal driver would have */
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     sigaction(SIGTSTP, &before, NULL);
+    term_continued(t);
+}
+
+void term_continued(struct terminal *t)
+{
     reset_prog_mode();
     take_over();
     term_resized(t);

@@ -42,6 +42,8 @@ void term_redraw(struct terminal *t);
 /* Gives the terminal back to the shell and stops the process (SIGTSTP); returns when it is continued, with
  * the screen and modes set up again. */
 void term_suspend(struct terminal *t);
+/* After SIGCONT that followed a stop by other means: modes and screen again. */
+void term_continued(struct terminal *t);
 
 int term_fd(const struct terminal *t); /* to poll for input */
 /* Reads what was typed into the decoder that term_input hands out. False: the terminal is gone (hung up). */

@@ -1,0 +1,191 @@
+#include "src/app_state.h"
+
+#include <string.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "engine/base/mem.h"
+#include "engine/model/chat_template.h"
+#include "engine/model/tokenizer.h"
+
+/* Measures a conversation as the engine will: rendered with the model's template, in tokens. 0 when it can't
+ * be told, and the engine will say why. */
+static size_t count_tokens(void *ctx, const struct chat_message *messages, size_t n)
+{
+    const struct model *m = ctx;
+    struct chat_rendered text = {0};
+    struct tok_ids ids = {0};
+    size_t count = 0, n_bos = 0, n_eos = 0;
+    const char *bos = tok_bos(m->tok) >= 0 ? tok_bytes(m->tok, (uint32_t)tok_bos(m->tok), &n_bos) : "";
+    const char *eos = tok_eos(m->tok) >= 0 ? tok_bytes(m->tok, (uint32_t)tok_eos(m->tok), &n_eos) : "";
+    char *bos_token = mem_memdup(bos, n_bos), *eos_token = mem_memdup(eos, n_eos);
+    if (bos_token && eos_token && m->chat) {
+        struct chat_vars vars = {bos_token, eos_token, true, clock_unix_ms() / 1000};
+        if (chat_template_render(m->chat, messages, n, &vars, &text, NULL) == WEFT_OK &&
+            tok_encode(m->tok, text.text, text.len, TOK_MARKED, text.foreign, &ids, NULL) == WEFT_OK)
+            count = ids.n;
+    }
+    tok_ids_free(&ids);
+    chat_rendered_free(&text);
+    mem_free(bos_token);
+    mem_free(eos_token);
+    return count;
+}
+
+/* Without a model (--sim) a token stands for four bytes, as in the engine. */
+static size_t count_simulated(void *ctx, const struct chat_message *messages, size_t n)
+{
+    (void)ctx;
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += messages[i].content_len / 4 + 2;
+    return count;
+}
+
+/* The most tokens that prompt and reply may have together: the context, or the KV pool where that is smaller.
+ * 0: not known yet. */
+static size_t context_limit(const struct app *a, const struct model *m)
+{
+    size_t limit = m ? m->shape.n_ctx : a->options->sim ? (size_t)a->cfg->sim.context : 0;
+    size_t pool = (size_t)a->snap->kv_total * a->snap->block_tokens;
+    if (m && a->cfg->model.context > 0 && (size_t)a->cfg->model.context < limit)
+        limit = (size_t)a->cfg->model.context;
+    return limit && pool && pool < limit ? pool : limit;
+}
+
+/* Asks the engine for a reply to the session's last turn. */
+static void ask(struct app *a, struct session *s)
+{
+    struct weft_err err;
+    struct session_prompt prompt;
+    char id[REQ_ID_MAX];
+    const struct model *m = engine_model(a->engine);
+    bool sim = a->options->sim;
+    if (!session_prompt(s,
+                        sim ? count_simulated
+                        : m ? count_tokens
+                            : NULL,
+                        (void *)(size_t)m, context_limit(a, m), &prompt)) {
+        weft_err_nomem(&err, "session_prompt", s->n_turns * sizeof(struct chat_message));
+        session_fail(s, &err);
+        return;
+    }
+    struct engine_request request = {
+        .messages = prompt.messages,
+        .n_messages = prompt.n_messages,
+        .stream = true,
+        .has_priority = true,
+        .priority = s->prio,
+        .max_tokens = prompt.max_tokens,
+        .sampling = s->sampling,
+        .tag = s->number,
+    };
+    if (prompt.left_out)
+        session_note(s, "the chat has outgrown the context: %zu of its oldest turns %s left out from here on",
+                     prompt.left_out, prompt.left_out == 1 ? "is" : "are");
+    if (engine_submit(a->engine, a->inbox, &request, id, &err) != WEFT_OK) {
+        session_fail(s, &err);
+    } else if (!session_ask(s, id)) {
+        engine_cancel(a->engine, id);
+        weft_err_nomem(&err, "session_ask", 0);
+        session_fail(s, &err);
+    }
+    mem_free(prompt.messages);
+}
+
+/* Sends what was queued, one after the other; messages that are refused at once don't hold up those behind.
+ */
+static void ask_next(struct app *a, struct session *s)
+{
+    while (!session_busy(s) && session_next(s))
+        ask(a, s);
+}
+
+void app_say(struct app *a, const char *text, size_t n)
+{
+    struct session *s = app_session(a);
+    if (!session_say(s, text, n))
+        app_toast(a, TOAST_ERROR, "out of memory for a message of %zu bytes", n);
+    else if (!session_busy(s) && !s->n_queue)
+        ask(a, s);
+    transcript_end_of_chat(s->transcript);
+}
+
+bool app_stop(struct app *a, struct session *s)
+{
+    if (!session_busy(s) || s->stopping)
+        return false;
+    s->stopping = true;
+    engine_cancel(a->engine, s->request);
+    return true;
+}
+
+void app_set_priority(struct app *a, struct session *s, enum prio prio)
+{
+    s->prio = prio;
+    if (session_busy(s))
+        engine_set_priority(a->engine, s->request, prio);
+    app_toast(a, TOAST_INFO, "session %u: priority %s%s", s->number, prio_name(prio),
+              session_busy(s) ? ", also of its request" : "");
+}
+
+/* --- events --- */
+
+static void on_state(struct app *a, const struct engine_event *ev)
+{
+    a->state = ev->state;
+    log_msg(LOG_INFO, "engine: %s", engine_state_name(ev->state));
+    if (ev->state == ENGINE_FAILED) {
+        a->failure = ev->error;
+        session_error(app_session(a), &ev->error);
+        app_toast_error(a, &ev->error);
+    }
+}
+
+/* The session whose request an event is about; NULL when it was deleted or cleared, or the request is over.
+ */
+static struct session *session_of(const struct app *a, const struct engine_event *ev)
+{
+    for (size_t i = 0; i < a->n_sessions; i++)
+        if (a->sessions[i]->number == ev->tag)
+            return strcmp(a->sessions[i]->request, ev->id) == 0 ? a->sessions[i] : NULL;
+    return NULL;
+}
+
+static void on_request(struct app *a, const struct engine_event *ev)
+{
+    struct session *s = session_of(a, ev);
+    if (!s) {
+        log_msg(LOG_DEBUG, "event %d of request %s, which no session waits for", (int)ev->type, ev->id);
+        return;
+    }
+    switch (ev->type) {
+    case ENGINE_REJECT:
+        session_fail(s, &ev->error);
+        ask_next(a, s);
+        break;
+    case ENGINE_TOKENS: session_reply(s, ev->text, ev->text_len); break;
+    case ENGINE_FINISH:
+        session_end(s, ev);
+        ask_next(a, s);
+        break;
+    default: return;
+    }
+    if (s != app_session(a))
+        s->unread = true;
+}
+
+void app_engine_events(struct app *a)
+{
+    struct engine_event *ev = engine_inbox_take(a->inbox);
+    while (ev) {
+        struct engine_event *next = ev->next;
+        if (ev->type == ENGINE_STATE)
+            on_state(a, ev);
+        else
+            on_request(a, ev);
+        engine_event_free(ev);
+        ev = next;
+        a->dirty = true;
+    }
+}

@@ -1,0 +1,183 @@
+/*
+ * The console's state, shared by the files app*.c and slash.c. Not for others: app.h is the way in.
+ *
+ *   app.c           start, the loop (terminal, engine, signals, timers), end
+ *   app_keys.c      keys → actions, the input line or an overlay
+ *   app_actions.c   what each action does: one table
+ *   slash.c         commands typed into the input line → actions
+ *   app_overlay.c   what lies over the screen: help, pages, questions, lists
+ *   app_engine.c    messages → requests, engine events → sessions
+ *   app_view.c      state and snapshot → a frame
+ *   app_files.c     the log, themes
+ *
+ * All of it runs on one thread, which never waits for the engine: requests go out through its queue, events
+ * and a snapshot come back.
+ */
+#ifndef WEFT_APP_STATE_H
+#define WEFT_APP_STATE_H
+
+#include "engine/engine.h"
+#include "src/app.h"
+#include "src/config.h"
+#include "src/session.h"
+#include "ui/term/term.h"
+#include "ui/view.h"
+
+enum {
+    APP_SESSIONS_MAX = 999,
+    APP_TOAST_MS = 4000,
+    APP_INTERRUPT_MS = 2000, /* a second Ctrl-C within this quits */
+    APP_ITEMS_MAX = 256,     /* of a list */
+    APP_THEMES_MAX = 64
+};
+
+struct app;
+
+/* Where a list's rows come from: row i, or false when there is no such row. Strings live as long as the list
+ * is open. */
+typedef bool app_item_fn(struct app *a, size_t i, struct view_item *out);
+/* What a question, a prompt or a list leads to: the text typed, or the label chosen; NULL for a plain yes. */
+typedef void app_accept_fn(struct app *a, const char *answer);
+
+struct app_overlay {
+    enum overlay_kind kind; /* OVERLAY_NONE: nothing lies over the screen */
+    char title[96];
+    char *text; /* CONFIRM, TEXT: mem_free */
+    int scroll;
+    app_accept_fn *accept;
+    app_item_fn *item;
+    struct editor_draft *draft; /* PROMPT, LIST: what is typed there */
+    struct view_item items[APP_ITEMS_MAX];
+    size_t n_items, selected;
+};
+
+struct app {
+    const struct app_options *options;
+    const struct weft_config *cfg;
+
+    struct engine *engine;
+    struct engine_inbox *inbox;
+    enum engine_state state;
+    struct weft_err failure; /* why the engine FAILED */
+    struct snapshot *snap;   /* the latest, copied once a frame */
+    bool frozen;
+
+    struct terminal *term;
+    struct grid grid;
+    struct theme theme;
+    char theme_name[32];
+    char themes[APP_THEMES_MAX][32]; /* names known */
+    size_t n_themes;
+
+    struct session **sessions; /* by creation; never empty while the loop runs */
+    size_t n_sessions, cap_sessions, active;
+    uint32_t next_number;
+    struct view_session *rows; /* for the view, as many as cap_sessions */
+
+    enum layout_preset preset;
+    enum pane_id focus;
+    bool zoom;
+    int scroll[PANE_COUNT];
+    size_t sessions_cursor;
+    struct app_overlay overlay;
+    char palette_keys[ACTION_COUNT][32];
+    struct view_item completions[APP_ITEMS_MAX];
+    bool completion_hidden; /* Esc closed the popup; typing opens it again */
+    char search[128];
+
+    enum toast_kind toast;
+    char toast_text[512];
+    int64_t toast_until_us;
+
+    ui_key key;               /* being handled: which Alt-digit it was */
+    int64_t interrupt_us;     /* the last Ctrl-C, for the second one */
+    struct text_filter paste; /* of a paste that comes in pieces */
+    bool paste_cr;            /* its last piece ended in CR */
+
+    int signal_fd;
+    bool dirty, urgent; /* something to draw: at the next frame's time, or at once */
+    int64_t frame_us;   /* when the last frame was drawn */
+    bool quit;
+    int end_signal; /* the signal that ended it, or 0 */
+};
+
+static inline struct session *app_session(const struct app *a)
+{
+    return a->sessions[a->active];
+}
+
+/* --- app.c: shared helpers --- */
+void app_toast(struct app *a, enum toast_kind kind, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void app_toast_error(struct app *a, const struct weft_err *err);
+/* A new session in front; false (and a toast) when there are too many or no memory. */
+bool app_new_session(struct app *a);
+/* Brings session i of a->sessions to the front. */
+void app_show_session(struct app *a, size_t i);
+/* Ends its request, forgets it; a new one takes its place if it was the only one. */
+void app_delete_session(struct app *a, size_t i);
+void app_focus(struct app *a, enum pane_id pane);
+
+/* --- app_keys.c --- */
+/* Everything that has been typed so far; `timed_out`: the rest of an escape sequence didn't come. */
+void app_input(struct app *a, bool timed_out);
+/* For readline: candidates for a command and its arguments. */
+const char *app_complete(void *app, const char *line, size_t n, size_t start, size_t index);
+
+/* --- app_actions.c --- */
+/* Does it. `args`: what stood behind the slash command, or NULL for a key. */
+void app_act(struct app *a, enum action action, const char *args);
+/* The candidates for an action's arguments: row i, NULL behind the last one. */
+const char *app_argument(struct app *a, enum action action, size_t i);
+
+/* --- slash.c --- */
+/* A line that began with a slash. An unknown command is an error, and isn't sent. */
+void slash_run(struct app *a, const char *line);
+void slash_set(struct app *a, const char *args);
+void slash_show(struct app *a);
+void slash_stats(struct app *a);
+void slash_system(struct app *a, const char *args);
+/* The settings that /set knows; NULL behind the last. */
+const char *slash_setting(size_t i);
+
+/* --- app_overlay.c --- */
+void overlay_close(struct app *a);
+void overlay_help(struct app *a);
+void overlay_text(struct app *a, const char *title, const char *text);
+/* `accept` runs after a yes. */
+void overlay_confirm(struct app *a, const char *question, app_accept_fn *accept);
+void overlay_prompt(struct app *a, const char *title, const char *text, app_accept_fn *accept);
+void overlay_list(struct app *a, const char *title, app_item_fn *item, app_accept_fn *accept);
+/* A key while an overlay is open; every key is its own then. */
+void overlay_key(struct app *a, const struct input_event *ev);
+/* Rows that contain what was typed; after each change. */
+void overlay_filter(struct app *a);
+void overlay_view(struct app *a, struct view_overlay *out);
+
+/* --- app_engine.c --- */
+void app_engine_events(struct app *a);
+/* What the user typed as a message to the session in front. */
+void app_say(struct app *a, const char *text, size_t n);
+/* Cancels the session's request; false when there is none. */
+bool app_stop(struct app *a, struct session *s);
+/* Sets a session's priority, acting on its request whether it waits or runs. */
+void app_set_priority(struct app *a, struct session *s, enum prio prio);
+
+/* --- app_view.c --- */
+/* Takes a snapshot and shows a frame; writes nothing when nothing changed. */
+void app_draw(struct app *a);
+/* Where the panes are now. */
+void app_layout(struct app *a, struct layout *out);
+/* How often frames are due by themselves, in µs; 0: not at all, since nothing moves. */
+int64_t app_frame_interval(const struct app *a);
+
+/* --- app_files.c --- */
+/* Opens the log and sends standard error there (to nowhere, when there is no log). A log that can't be opened
+ * is said in *err and otherwise done without. */
+void app_log_open(const struct weft_config *cfg, struct weft_err *err);
+/* Finds the themes there are: built in, and *.yaml in the configuration directory's themes/. */
+void app_find_themes(struct app *a);
+/* Loads one by name (or path), for this terminal; on an error the present theme stays. */
+enum weft_rc app_load_theme(struct app *a, const char *name, struct weft_err *err);
+
+#endif
