@@ -68,7 +68,7 @@ void engine_set_state(struct engine *e, enum engine_state s, const struct weft_e
         e->failure = *why;
         if (!e->failure.timestamp_ms)
             e->failure.timestamp_ms = clock_unix_ms();
-        snprintf(e->detail, sizeof e->detail, "%s", why->message);
+        snprintf(e->detail, sizeof e->detail, "%.*s", (int)sizeof e->detail - 1, why->message);
     } else {
         e->detail[0] = 0;
     }
