@@ -142,7 +142,7 @@ void layout_compute(int w, int h, enum layout_preset preset, enum pane_id focus,
     }
     out->title = (struct rect){0, 0, w, 1};
     out->keys = (struct rect){0, h - 1, w, 1};
-    out->screen = (struct rect){0, 0, w, h - 1};
+    out->screen = (struct rect){0, 1, w, h - 1};
     struct rect s = out->screen;
     if (zoom) {
         if (focus == PANE_INPUT || focus == PANE_CHAT)
@@ -171,11 +171,11 @@ void layout_compute(int w, int h, enum layout_preset preset, enum pane_id focus,
     /* The sessions list: a fifth of the width, and no more than names need. */
     int list_w = w >= SESSIONS_MIN_SCREEN_W ? clamp(w / 5 + 6, 24, 40) : 0;
     if (list_w)
-        show(out, PANE_SESSIONS, (struct rect){0, 0, list_w, chat_h});
+        show(out, PANE_SESSIONS, (struct rect){0, s.y, list_w, chat_h});
     int chat_x = list_w ? list_w - 1 : 0;
-    show_chat(out, (struct rect){chat_x, 0, w - chat_x, chat_h}, input_rows);
+    show_chat(out, (struct rect){chat_x, s.y, w - chat_x, chat_h}, input_rows);
 
-    int y = chat_h - 1;
+    int y = s.y + chat_h - 1;
     for (int i = 0; i < n_rows; i++) {
         show_row(out, p->rows[i], (struct rect){0, y, w, row_h[i]});
         y += row_h[i] - 1;

@@ -40,9 +40,9 @@ struct layout_pane {
 
 struct layout {
     bool too_small;
-    struct rect title;  /* top line: part of the frame */
-    struct rect keys;   /* bottom line */
-    struct rect screen; /* the outer frame, from the title's line to the one above the keys */
+    struct rect title;  /* top line, above the frames */
+    struct rect keys;   /* bottom line: the lower edge of the frames */
+    struct rect screen; /* what the frames fill */
     struct layout_pane pane[PANE_COUNT];
 };
 

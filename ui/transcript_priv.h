@@ -64,7 +64,8 @@ int message_tail(const struct message *m);
 bool message_wrap(struct message *m, int w);
 /* Columns that the cluster c takes at column `col` of its line: tabs reach to the next stop. */
 int cluster_columns(const struct text_cluster *c, int col);
-/* The first match of the search that begins at byte `from` of the text or later, before `to`; SIZE_MAX: none. */
+/* The first match of the search that begins at byte `from` of the text or later, before `to`; SIZE_MAX: none.
+ */
 size_t transcript_match(const struct transcript *t, const struct message *m, size_t from, size_t to);
 
 #endif

@@ -1,0 +1,70 @@
+/* The chat in front: its transcript, or what the engine is doing while there is none. */
+#include <stdio.h>
+#include <string.h>
+
+#include "ui/status.h"
+#include "ui/view.h"
+
+/* While the model loads: what is going on, in the middle of the pane. */
+static void draw_loading(const struct view *v, struct grid *g, struct rect body)
+{
+    const char *what = v->snap->state_detail[0] ? v->snap->state_detail : "starting";
+    const char *model = v->snap->model;
+    int y = body.y + body.h / 2 - 1;
+    int w = text_width(model, strlen(model));
+    grid_ellipsis(g, body.x + (body.w > w ? (body.w - w) / 2 : 0), y, body.w, model, strlen(model),
+                  ROLE_TITLE);
+    w = text_width(what, strlen(what));
+    grid_ellipsis(g, body.x + (body.w > w ? (body.w - w) / 2 : 0), y + 1, body.w, what, strlen(what),
+                  ROLE_DIM);
+}
+
+static void draw(const struct view *v, struct grid *g, struct rect body)
+{
+    if (v->active >= v->n_sessions)
+        return;
+    const struct view_session *s = &v->sessions[v->active];
+    if (!s->transcript)
+        return;
+    if (transcript_count(s->transcript) == 0 && v->snap->state < ENGINE_READY)
+        draw_loading(v, g, body);
+    transcript_draw(s->transcript, g, body, s->busy);
+}
+
+/* "HIGH · RUNNING · 41 tok/s · TTFT 82 ms · 318/2048". */
+static void summary(const struct view *v, char *out, size_t size)
+{
+    out[0] = 0;
+    if (v->active >= v->n_sessions)
+        return;
+    const struct view_session *s = &v->sessions[v->active];
+    const struct snap_request *rq = s->busy ? view_request(v, s->number) : NULL;
+    struct status st;
+    status_of(v, s, &st);
+    const char *dot = v->ascii ? " - " : " · ";
+    double tps = rq ? rq->tps : s->last_tps;
+    double ttft = rq ? (double)rq->ttft_us / 1000 : s->last_ttft_ms;
+    char prio[16], a[FORMAT_MAX];
+    snprintf(prio, sizeof prio, "%s", prio_name(s->prio));
+    for (char *p = prio; *p; p++)
+        *p = (char)(*p >= 'a' && *p <= 'z' ? *p - 32 : *p);
+    size_t n = (size_t)snprintf(out, size, "%s", prio);
+    if (*st.name && n < size)
+        n += (size_t)snprintf(out + n, size - n, "%s%s", dot, st.name);
+    if (rq && (rq->state == REQ_WAITING || rq->state == REQ_PREEMPTED || rq->state == REQ_PREFILLING) &&
+        n < size)
+        n += (size_t)snprintf(out + n, size - n, "%s%s", *st.metric ? " " : "", st.metric);
+    if (rq && rq->state == REQ_WAITING && rq->wait_reason != WAIT_NONE && n < size)
+        n += (size_t)snprintf(out + n, size - n, "%sneeds %s", dot, wait_reason_name(rq->wait_reason));
+    if (tps > 0 && n < size)
+        n += (size_t)snprintf(out + n, size - n, "%s%s tok/s", dot, format_rate(a, tps));
+    if (ttft > 0 && n < size)
+        n += (size_t)snprintf(out + n, size - n, "%sTTFT %s", dot, format_ms(a, ttft));
+    if (rq && rq->n_generated && n < size)
+        n += (size_t)snprintf(out + n, size - n, "%s%u/%u", dot, (unsigned)rq->n_generated,
+                              (unsigned)rq->max_tokens);
+    if (s->n_queued && n < size)
+        snprintf(out + n, size - n, "%s%u next", dot, (unsigned)s->n_queued);
+}
+
+const struct pane pane_chat = {PANE_CHAT, "chat", "CHAT", 8, 1, summary, draw};

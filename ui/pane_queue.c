@@ -1,0 +1,123 @@
+/* Who waits, in the order of admission: base priority, what waiting has made of it, for how long, and why. */
+#include <stdio.h>
+#include <string.h>
+
+#include "ui/format.h"
+#include "ui/view.h"
+
+/* Columns: "#12 L 2.0→1.4 ██████ 6.1s  blocks". */
+enum {
+    TAG_W = 4,
+    PRIO_W = 2,
+    RANGE_W = 10,
+    WAIT_W = 6,
+    REASON_W = 12,
+    BAR_MIN = 4,
+    BAR_MAX = 24,
+    HEADER_MIN_H = 5
+};
+
+/* How urgent a priority is: LOW 0, CRITICAL (and whatever aging puts above it) 1. */
+static double urgency(double priority)
+{
+    double u = (PRIO_LOW - priority) / (PRIO_LOW - PRIO_CRITICAL);
+    return u < 0 ? 0 : u > 1 ? 1 : u;
+}
+
+struct columns {
+    int bar_x, bar_w, wait_end, reason_x, reason_w;
+};
+
+static struct columns columns_of(struct rect body)
+{
+    struct columns c = {.bar_x = body.x + TAG_W + PRIO_W + RANGE_W};
+    int rest = body.w - (TAG_W + PRIO_W + RANGE_W + WAIT_W);
+    if (rest >= BAR_MIN + REASON_W)
+        c.reason_w = REASON_W;
+    int bar = rest - c.reason_w;
+    c.bar_w = bar < BAR_MIN ? 0 : bar > BAR_MAX ? BAR_MAX : bar;
+    c.wait_end = c.bar_x + c.bar_w + WAIT_W;
+    c.reason_x = c.wait_end + 2;
+    c.reason_w = c.reason_w ? body.x + body.w - c.reason_x : 0;
+    return c;
+}
+
+static void draw_header(const struct view *v, struct grid *g, struct rect body, const struct columns *c)
+{
+    (void)v;
+    grid_puts(g, body.x, body.y, ROLE_DIM, "#   P base now");
+    if (c->bar_w)
+        grid_right(g, c->bar_x, c->bar_x + c->bar_w, body.y, ROLE_DIM, c->bar_w >= 8 ? "urgent" : "");
+    grid_right(g, c->bar_x, c->wait_end, body.y, ROLE_DIM, "wait");
+    if (c->reason_w)
+        grid_puts(g, c->reason_x, body.y, ROLE_DIM, "needs");
+}
+
+static void draw_row(const struct view *v, struct grid *g, struct rect row, const struct snap_request *rq,
+                     const struct columns *c)
+{
+    static const uint8_t prio_roles[PRIO_COUNT] = {ROLE_PRIO_CRITICAL, ROLE_PRIO_HIGH, ROLE_PRIO_NORMAL,
+                                                   ROLE_PRIO_LOW};
+    int y = row.y;
+    char tag[FORMAT_MAX], wait[FORMAT_MAX];
+    if (rq->tag)
+        snprintf(tag, sizeof tag, "%u", (unsigned)rq->tag);
+    else
+        snprintf(tag, sizeof tag, "%.3s", rq->id); /* not a session's */
+    grid_text(g, row.x, y, TAG_W - 1, tag, strlen(tag), theme_session_role(rq->tag) | STYLE_BOLD);
+    unsigned p = (unsigned)((int)rq->base + 1);
+    style_t prio = p < PRIO_COUNT ? prio_roles[p] : ROLE_TEXT;
+    grid_putc(g, row.x + TAG_W, y, (uint32_t)format_prio(rq->base), prio);
+
+    int x = row.x + TAG_W + PRIO_W;
+    x = grid_printf(g, x, y, ROLE_DIM, "%.1f%s", (double)rq->base, glyph(g, GLYPH_ARROW_RIGHT));
+    bool aged = rq->effective < (double)rq->base - 0.05;
+    grid_printf(g, x, y, aged ? ROLE_BAR_AGED : ROLE_TEXT, "%.1f", rq->effective);
+    if (c->bar_w) {
+        grid_bar(g, c->bar_x, y, c->bar_w, urgency(rq->effective), ROLE_BAR_AGED);
+        int base = (int)(urgency((double)rq->base) * c->bar_w + 0.5);
+        grid_bar(g, c->bar_x, y, base, base ? 1 : 0, ROLE_BAR);
+    }
+    grid_right(g, c->bar_x, c->wait_end, y, ROLE_TEXT, format_seconds(wait, (double)rq->waited_us / 1e6));
+    if (c->reason_w && rq->wait_reason != WAIT_NONE) {
+        const char *why = wait_reason_name(rq->wait_reason);
+        grid_ellipsis(g, c->reason_x, y, c->reason_w, why, strlen(why), ROLE_DIM);
+    } else if (c->reason_w && rq->state == REQ_PREEMPTED) {
+        grid_ellipsis(g, c->reason_x, y, c->reason_w, "preempted", 9, ROLE_STATE_PREEMPTED);
+    }
+    (void)v;
+}
+
+static void draw(const struct view *v, struct grid *g, struct rect body)
+{
+    const struct snapshot *s = v->snap;
+    int n = (int)s->n_queue, total = (int)s->queue_total;
+    if (total == 0) {
+        grid_puts(g, body.x, body.y, ROLE_DIM, s->n_running ? "no one waits" : "nothing to do");
+        return;
+    }
+    struct columns c = columns_of(body);
+    if (body.h >= HEADER_MIN_H) {
+        draw_header(v, g, body, &c);
+        body.y++;
+        body.h--;
+    }
+    int last = total > body.h ? total - body.h + 1 : 0; /* one row says how many more there are */
+    int top = v->scroll[PANE_QUEUE] < last ? v->scroll[PANE_QUEUE] : last;
+    top = top > 0 ? top : 0;
+    int rows = total - top > body.h ? body.h - 1 : body.h;
+    int drawn = 0;
+    for (; drawn < rows && top + drawn < n; drawn++)
+        draw_row(v, g, (struct rect){body.x, body.y + drawn, body.w, 1}, &s->queue[top + drawn], &c);
+    if (top + drawn < total && drawn < body.h)
+        grid_printf(g, body.x, body.y + drawn, ROLE_DIM, "%s %d more", glyph(g, GLYPH_ELLIPSIS),
+                    total - top - drawn);
+}
+
+static void summary(const struct view *v, char *out, size_t size)
+{
+    const struct snapshot *s = v->snap;
+    snprintf(out, size, "%u", (unsigned)s->queue_total);
+}
+
+const struct pane pane_queue = {PANE_QUEUE, "queue", "QUEUE", 20, 1, summary, draw};

@@ -1,0 +1,96 @@
+/* Throughput over time: decode and prefill tokens/s, and the queue's depth where there is room for a third
+ * graph. */
+#include <stdio.h>
+#include <string.h>
+
+#include "ui/format.h"
+#include "ui/view.h"
+
+enum { GRAPH_MIN_H = 3, GRAPHS = 3 }; /* a graph with its line of text */
+
+struct series {
+    const char *name, *unit;
+    uint8_t role;
+    float (*value)(const struct snap_rate *r);
+    double (*now)(const struct snapshot *s);
+};
+
+static float decode_value(const struct snap_rate *r)
+{
+    return r->decode_tps;
+}
+
+static float prefill_value(const struct snap_rate *r)
+{
+    return r->prefill_tps;
+}
+
+static float depth_value(const struct snap_rate *r)
+{
+    return r->depth;
+}
+
+static double decode_now(const struct snapshot *s)
+{
+    return s->decode_tps;
+}
+
+static double prefill_now(const struct snapshot *s)
+{
+    return s->prefill_tps;
+}
+
+static double depth_now(const struct snapshot *s)
+{
+    return s->queue_depth;
+}
+
+static const struct series all_series[GRAPHS] = {
+    {"decode", "tok/s", ROLE_GRAPH_DECODE, decode_value, decode_now},
+    {"prefill", "tok/s", ROLE_GRAPH_PREFILL, prefill_value, prefill_now},
+    {"queue", "deep", ROLE_GRAPH_QUEUE, depth_value, depth_now},
+};
+
+/* "decode 580 tok/s     top 1000" over a graph. */
+static void draw_series(const struct view *v, struct grid *g, struct rect r, const struct series *series)
+{
+    const struct snapshot *s = v->snap;
+    float values[SNAP_RATES];
+    float most = 0;
+    int n = (int)(s->n_rates < SNAP_RATES ? s->n_rates : SNAP_RATES);
+    int shown = graph_samples(g->ascii ? GRAPH_ASCII : v->graph, r.w);
+    for (int i = 0; i < n; i++) {
+        values[i] = series->value(&s->rates[i]);
+        if (i >= n - shown && values[i] > most) /* the scale is that of what is seen */
+            most = values[i];
+    }
+    double scale = format_scale((double)most);
+    char now[FORMAT_MAX], top[FORMAT_MAX], label[2 * FORMAT_MAX];
+    int x = grid_printf(g, r.x, r.y, series->role, "%s ", series->name);
+    x = grid_puts(g, x, r.y, ROLE_VALUE | STYLE_BOLD, format_rate(now, series->now(s)));
+    x = grid_printf(g, x, r.y, ROLE_DIM, " %s", series->unit);
+    snprintf(label, sizeof label, "top %s", format_rate(top, scale));
+    if (x + 2 + (int)strlen(label) <= r.x + r.w)
+        grid_right(g, x, r.x + r.w, r.y, ROLE_DIM, label);
+    grid_graph(g, (struct rect){r.x, r.y + 1, r.w, r.h - 1}, v->graph, values, n, scale, series->role);
+}
+
+static void draw(const struct view *v, struct grid *g, struct rect body)
+{
+    int graphs = body.h / GRAPH_MIN_H;
+    graphs = graphs < 1 ? 1 : graphs > GRAPHS ? GRAPHS : graphs;
+    int y = body.y;
+    for (int i = 0; i < graphs; i++) {
+        int h = (body.y + body.h - y) / (graphs - i);
+        draw_series(v, g, (struct rect){body.x, y, body.w, h}, &all_series[i]);
+        y += h;
+    }
+}
+
+static void summary(const struct view *v, char *out, size_t size)
+{
+    char a[FORMAT_MAX];
+    snprintf(out, size, "%s tok/s", format_rate(a, v->snap->decode_tps + v->snap->prefill_tps));
+}
+
+const struct pane pane_rates = {PANE_RATES, "rates", "THROUGHPUT", 14, 2, summary, draw};

@@ -1,0 +1,71 @@
+/* The list of sessions: number, title, priority, and what each is doing. */
+#include <stdio.h>
+#include <string.h>
+
+#include "ui/status.h"
+#include "ui/view.h"
+
+/* Columns from the right edge: priority letter, state glyph, figure. */
+enum { METRIC_W = 5, TAIL_W = 1 + 1 + 1 + 1 + METRIC_W + 1 };
+
+static style_t prio_role(enum prio p)
+{
+    static const uint8_t roles[PRIO_COUNT] = {ROLE_PRIO_CRITICAL, ROLE_PRIO_HIGH, ROLE_PRIO_NORMAL,
+                                              ROLE_PRIO_LOW};
+    unsigned i = (unsigned)((int)p + 1);
+    return i < PRIO_COUNT ? roles[i] : ROLE_TEXT;
+}
+
+static void draw_row(const struct view *v, struct grid *g, struct rect row, const struct view_session *s,
+                     bool active)
+{
+    struct status st;
+    status_of(v, s, &st);
+    int end = row.x + row.w, y = row.y;
+    char number[FORMAT_MAX];
+    snprintf(number, sizeof number, "%u", (unsigned)s->number);
+
+    if (active)
+        grid_puts(g, row.x, y, ROLE_KEY, glyph(g, GLYPH_POINTER));
+    grid_right(g, row.x + 1, row.x + 3, y, theme_session_role(s->number) | STYLE_BOLD, number);
+    const char *title = s->title && *s->title ? s->title : "new";
+    int x = row.x + 4, tail = end - TAIL_W;
+    style_t style = active || s->unread ? ROLE_TEXT | STYLE_BOLD : ROLE_TEXT;
+    grid_ellipsis(g, x, y, tail - x, title, strlen(title), s->title && *s->title ? style : ROLE_DIM);
+    grid_putc(g, tail + 1, y, (uint32_t)format_prio(s->prio), prio_role(s->prio));
+    grid_puts(g, tail + 3, y, st.style, glyph(g, st.glyph));
+    grid_right(g, tail + 4, end, y, st.style, st.metric);
+}
+
+static void draw(const struct view *v, struct grid *g, struct rect body)
+{
+    bool focused = v->focus == PANE_SESSIONS;
+    size_t chosen = focused ? v->sessions_cursor : v->active;
+    /* Scrolled by hand or, failing that, just so far that the chosen row is seen. */
+    int n = (int)v->n_sessions, last = n > body.h ? n - body.h : 0;
+    int top = v->scroll[PANE_SESSIONS] < last ? v->scroll[PANE_SESSIONS] : last;
+    top = top > 0 ? top : 0;
+    if ((int)chosen < top)
+        top = (int)chosen;
+    if ((int)chosen >= top + body.h)
+        top = (int)chosen - body.h + 1;
+    for (int i = 0; i < body.h && top + i < n; i++) {
+        struct rect row = {body.x, body.y + i, body.w, 1};
+        draw_row(v, g, row, &v->sessions[top + i], (size_t)(top + i) == v->active);
+        if ((size_t)(top + i) == chosen)
+            grid_add_flags(g, row, STYLE_SELECTED);
+    }
+}
+
+static void summary(const struct view *v, char *out, size_t size)
+{
+    size_t busy = 0;
+    for (size_t i = 0; i < v->n_sessions; i++)
+        busy += v->sessions[i].busy;
+    if (busy)
+        snprintf(out, size, "%zu, %zu busy", v->n_sessions, busy);
+    else
+        snprintf(out, size, "%zu", v->n_sessions);
+}
+
+const struct pane pane_sessions = {PANE_SESSIONS, "sessions", "SESSIONS", 16, 1, summary, draw};
