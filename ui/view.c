@@ -65,15 +65,16 @@ struct piece {
     int rank; /* 0: stays whatever happens */
 };
 
-static style_t state_role(enum engine_state s)
-{
-    switch (s) {
-    case ENGINE_READY: return ROLE_OK;
-    case ENGINE_FAILED: return ROLE_ERROR;
-    case ENGINE_STOPPED: return ROLE_DIM;
-    default: return ROLE_WARN;
-    }
-}
+/* The engine's life cycle, in words and colours. */
+static const struct {
+    const char *name;
+    uint8_t role;
+} states[] = {
+    [ENGINE_INITIALIZING] = {"STARTING", ROLE_WARN}, [ENGINE_LOADING] = {"LOADING", ROLE_WARN},
+    [ENGINE_WARMING] = {"WARMING", ROLE_WARN},       [ENGINE_READY] = {"READY", ROLE_OK},
+    [ENGINE_STOPPING] = {"STOPPING", ROLE_WARN},     [ENGINE_STOPPED] = {"STOPPED", ROLE_DIM},
+    [ENGINE_FAILED] = {"FAILED", ROLE_ERROR},
+};
 
 enum { PIECES_MAX = 12, PIECE_GAP = 2 };
 
@@ -137,7 +138,8 @@ static void draw_title(const struct view *v, struct grid *g, struct rect r)
     piece_add(&left, 3, ROLE_TEXT, s->model);
     piece_add(&left, 8, ROLE_DIM, s->device);
     piece_add(&left, 7, ROLE_DIM, s->precision);
-    piece_add(&left, 0, state_role(s->state) | STYLE_BOLD, engine_state_name(s->state));
+    if ((unsigned)s->state < sizeof states / sizeof states[0])
+        piece_add(&left, 0, states[s->state].role | STYLE_BOLD, states[s->state].name);
     if (s->frozen)
         piece_add(&left, 0, ROLE_WARN | STYLE_BOLD, "FROZEN");
     if (s->state == ENGINE_READY) {
