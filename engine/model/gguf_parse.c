@@ -219,7 +219,7 @@ static enum weft_rc parse_kv(struct reader *r, struct gguf_kv *kv)
     return rc == WEFT_OK && type == GGUF_BOOL ? check_bools(r, field.s, kv->data, 1) : rc;
 }
 
-/* Blocks of a row, then bytes of the tensor, refusing every product that overflows. */
+/* Sets t->size; refuses rows that aren't whole blocks, and every product that overflows, with padding too. */
 static enum weft_rc check_size(struct reader *r, const char *field, struct gguf_tensor *t)
 {
     const struct quant_info *q = quant_info(t->type);
@@ -378,7 +378,7 @@ static enum weft_rc place_tensors(struct reader *r)
     for (uint64_t i = 1; i < g->n_tensors && rc == WEFT_OK; i++)
         if ((uint64_t)(order[i]->data - order[i - 1]->data) < order[i - 1]->size)
             rc = refuse(r, gguf_quote(order[i]->name).s,
-                        gguf_text("at %" PRIu64 " of the data", (order[i]->data - g->bytes - start)).s,
+                        gguf_text("at %" PRIu64 " of the data", order[i]->data - g->bytes - start).s,
                         gguf_text("must not overlap %s", gguf_quote(order[i - 1]->name).s).s);
     mem_free(order);
     return rc;

@@ -104,10 +104,10 @@ static enum weft_rc read_count(const struct gguf *g, const char *key, uint32_t f
 static enum weft_rc read_heads(const struct gguf *g, struct model_shape *s, struct weft_err *err)
 {
     uint32_t value_dim;
-    enum weft_rc rc;
-    if ((rc = read_count(g, "llama.attention.head_count", 0, HEADS_MAX, &s->n_head, err)) != WEFT_OK ||
-        (rc = read_count(g, "llama.attention.head_count_kv", s->n_head, HEADS_MAX, &s->n_head_kv, err)) !=
-            WEFT_OK)
+    enum weft_rc rc = read_count(g, "llama.attention.head_count", 0, HEADS_MAX, &s->n_head, err);
+    if (rc == WEFT_OK)
+        rc = read_count(g, "llama.attention.head_count_kv", s->n_head, HEADS_MAX, &s->n_head_kv, err);
+    if (rc != WEFT_OK)
         return rc;
     if (s->n_head % s->n_head_kv)
         return refuse(g, "llama.attention.head_count_kv", gguf_text("%u", s->n_head_kv).s,
@@ -134,10 +134,10 @@ static enum weft_rc read_heads(const struct gguf *g, struct model_shape *s, stru
 static enum weft_rc read_rope(const struct gguf *g, struct model_shape *s, struct weft_err *err)
 {
     static const char type_key[] = "llama.rope.scaling.type", factor_key[] = "llama.rope.scaling.factor";
-    enum weft_rc rc;
-    if ((rc = read_count(g, "llama.rope.dimension_count", s->head_dim, HEAD_DIM_MAX, &s->n_rot, err)) !=
-            WEFT_OK ||
-        (rc = read_positive(g, "llama.rope.freq_base", 10000.0f, &s->rope_base, err)) != WEFT_OK)
+    enum weft_rc rc = read_count(g, "llama.rope.dimension_count", s->head_dim, HEAD_DIM_MAX, &s->n_rot, err);
+    if (rc == WEFT_OK)
+        rc = read_positive(g, "llama.rope.freq_base", 10000.0f, &s->rope_base, err);
+    if (rc != WEFT_OK)
         return rc;
     if (s->n_rot != s->head_dim)
         return refuse(g, "llama.rope.dimension_count", gguf_text("%u", s->n_rot).s,
