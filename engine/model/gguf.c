@@ -34,6 +34,7 @@ struct gguf_text gguf_text(const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(t.s, sizeof t.s, fmt, ap);
     va_end(ap);
+    t.s[utf8_whole(t.s, strlen(t.s))] = 0; /* a long text may be cut within a character */
     return t;
 }
 
@@ -68,15 +69,30 @@ struct gguf_text gguf_quote(struct gguf_str s)
     return t;
 }
 
-enum weft_rc gguf_refuse(struct weft_err *err, enum weft_rc code, const char *path, const char *field,
-                         const char *value, const char *limit)
+static void add_context(struct weft_err *err, const char *path, const char *field, const char *value,
+                        const char *limit)
 {
-    weft_err_set(err, code, "%s: %s is %s; %s", path, field, value, limit);
     weft_err_str(err, "path", path);
     weft_err_str(err, "field", field);
     weft_err_str(err, "value", value);
     weft_err_str(err, "limit", limit);
+}
+
+enum weft_rc gguf_refuse(struct weft_err *err, enum weft_rc code, const char *path, const char *field,
+                         const char *value, const char *limit)
+{
+    weft_err_set(err, code, "%s: %s is %s; %s", path, field, value, limit);
+    add_context(err, path, field, value, limit);
     return code;
+}
+
+/* In the system's own words: "PATH: No such file or directory". */
+static enum weft_rc refuse_errno(struct weft_err *err, const char *path)
+{
+    const char *reason = strerror(errno);
+    weft_err_set(err, WEFT_FILE_INVALID, "%s: %s", path, reason);
+    add_context(err, path, "file", reason, "must be a readable file");
+    return WEFT_FILE_INVALID;
 }
 
 enum weft_rc gguf_open(const char *path, struct gguf **out, struct weft_err *err)
@@ -89,7 +105,7 @@ enum weft_rc gguf_open(const char *path, struct gguf **out, struct weft_err *err
     /* Non-blocking, so that a pipe by that name can't hang the program. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) < 0) {
-        rc = gguf_refuse(err, WEFT_FILE_INVALID, path, "file", strerror(errno), "must be a readable file");
+        rc = refuse_errno(err, path);
         goto out;
     }
     if (!S_ISREG(st.st_mode)) {
@@ -104,8 +120,7 @@ enum weft_rc gguf_open(const char *path, struct gguf **out, struct weft_err *err
     size = (size_t)st.st_size;
     map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (map == MAP_FAILED) {
-        rc = gguf_refuse(err, WEFT_FILE_INVALID, path, "file", strerror(errno),
-                         "must be a file that can be mapped");
+        rc = refuse_errno(err, path);
         goto out;
     }
     rc = gguf_parse(map, size, path, out, err);

@@ -544,6 +544,9 @@ static void foreign_text_is_made_printable(void **state)
                  {"", 0, ""}};
     for (size_t i = 0; i < N_OF(cases); i++)
         assert_string_equal(gguf_quote((struct gguf_str){cases[i].in, cases[i].n}).s, cases[i].out);
+    struct gguf_text cut =
+        gguf_text("%157s\xe6\x97\xa5", ""); /* 160 bytes: no room for the last one and a NUL */
+    assert_int_equal(strlen(cut.s), 157);
     char big[1000];
     for (int unprintable = 0; unprintable < 2; unprintable++) {
         memset(big, unprintable ? 1 : 'x', sizeof big);
