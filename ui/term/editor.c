@@ -213,6 +213,7 @@ static void bind_commands(void)
         {"\\eOF", rl_end_of_line, to_line_end},
         {"\\e[4~", rl_end_of_line, to_line_end},
         {"\\e[3~", rl_delete, rl_delete},
+        {"\\e[", NULL, rl_skip_csi_sequence}, /* sequences that nobody bound are no text */
     };
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         rebind(commands[i].sequence, commands[i].usual, commands[i].ours);
@@ -318,11 +319,13 @@ static void take_up(struct editor_draft *d)
 {
     HISTORY_STATE none = {.flags = HS_STIFLED}, *h = d ? d->history : NULL;
     history_set_history_state(h ? h : &none);
-    free(h);
     if (d)
         d->history = NULL;
     stifle_history(EDITOR_HISTORY_MAX);
     rl_initialize(); /* an empty line, at the end of this history, without a line saved from the other one */
+    if (h)
+        history_set_pos(h->offset);
+    free(h);
     if (rl_editing_mode == 0)
         rl_vi_insertion_mode(1, 'i');
     if (d && d->text) {
@@ -368,6 +371,7 @@ static void remember(const char *line)
     HIST_ENTRY *last = history_length > 0 ? history_get(history_base + history_length - 1) : NULL;
     if (*line && !(last && strcmp(last->line, line) == 0))
         add_history(line);
+    using_history(); /* readline was ready for the next line before this one was added */
 }
 
 bool editor_feed(const char *bytes, size_t n, size_t *used, char **line)
