@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <jansson.h>
+
 #include "engine/base/buf.h"
 #include "engine/base/err.h"
 
@@ -163,6 +165,10 @@ enum weft_rc config_check(const struct weft_config *cfg, struct weft_err *err);
 /* Appends the effective values as YAML that reads back to the same configuration; with `origins`, a comment
  * after each value says where it comes from. */
 void config_print(const struct weft_config *cfg, bool origins, struct buf *out);
+/* One word as YAML: plain where it can't be misread, else quoted and escaped. */
+void config_print_word(const char *word, struct buf *out);
+/* The value of one key: a new reference, or NULL when out of memory. */
+json_t *config_json(const struct weft_config *cfg, const struct config_key *key);
 /* The commented default file that is built in (config/weft.yaml). */
 const char *config_default_text(void);
 

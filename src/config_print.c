@@ -16,8 +16,7 @@ static bool must_escape(uint32_t cp)
            cp == 0xfffe || cp == 0xffff;
 }
 
-/* A word as YAML: plain where that can't be misread, else in double quotes. */
-static void print_word(const char *s, struct buf *out)
+void config_print_word(const char *s, struct buf *out)
 {
     size_t n = strlen(s);
     if (n && strspn(s, PLAIN) == n) {
@@ -67,14 +66,14 @@ static void print_value(const struct weft_config *cfg, const struct config_key *
     case CONFIG_INT: buf_addf(out, "%lld", (long long)*(const int64_t *)p); break;
     case CONFIG_REAL: print_real(*(const double *)p, out); break;
     case CONFIG_CHOICE: buf_adds(out, key->choices[*(const int *)p]); break;
-    case CONFIG_TEXT: print_word(*(char *const *)p, out); break;
+    case CONFIG_TEXT: config_print_word(*(char *const *)p, out); break;
     case CONFIG_LIST: {
         const struct config_list *list = p;
         if (list->n != 1)
             buf_addc(out, '[');
         for (unsigned i = 0; i < list->n; i++) {
             buf_adds(out, i ? ", " : "");
-            print_word(list->item[i], out);
+            config_print_word(list->item[i], out);
         }
         if (list->n != 1)
             buf_addc(out, ']');
@@ -87,7 +86,7 @@ static void print_origin(const struct weft_config *cfg, const struct config_key 
 {
     const struct config_origin *o = &cfg->origin[config_key_index(key)];
     buf_adds(out, "  # ");
-    print_word(cfg->sources[o->source], out);
+    config_print_word(cfg->sources[o->source], out);
     if (o->line)
         buf_addf(out, ":%u", o->line);
 }
@@ -107,6 +106,28 @@ void config_print(const struct weft_config *cfg, bool origins, struct buf *out)
             print_origin(cfg, &keys[i], out);
         buf_addc(out, '\n');
     }
+}
+
+static json_t *list_json(const struct config_list *list)
+{
+    json_t *array = json_array();
+    for (unsigned i = 0; i < list->n; i++)
+        json_array_append_new(array, json_string(list->item[i]));
+    return array;
+}
+
+json_t *config_json(const struct weft_config *cfg, const struct config_key *key)
+{
+    const void *p = (const char *)cfg + key->offset;
+    switch (key->type) {
+    case CONFIG_BOOL: return json_boolean(*(const bool *)p);
+    case CONFIG_INT: return json_integer(*(const int64_t *)p);
+    case CONFIG_REAL: return json_real(*(const double *)p);
+    case CONFIG_CHOICE: return json_string(key->choices[*(const int *)p]);
+    case CONFIG_TEXT: return json_string(*(char *const *)p);
+    case CONFIG_LIST: return list_json(p);
+    }
+    return NULL;
 }
 
 const char *config_default_text(void)
