@@ -219,7 +219,7 @@ static void on_signals(struct app *a)
 static int wait_ms(const struct app *a, int64_t now)
 {
     int64_t until = INT64_MAX, interval = app_frame_interval(a);
-    int sequence = input_wait_ms(term_input(a->term));
+    int sequence = decoder_wait_ms(term_decoder(a->term));
     if (a->dirty)
         until = a->frame_us + 1000000 / a->cfg->ui.fps;
     else if (interval)
@@ -261,7 +261,7 @@ static void loop(struct app *a)
     while (!a->quit) {
         int64_t now = clock_now_us();
         draw_if_due(a, now);
-        bool sequence = input_wait_ms(term_input(a->term)) >= 0;
+        bool sequence = decoder_wait_ms(term_decoder(a->term)) >= 0;
         int timeout = wait_ms(a, now), ready = poll(fds, N_FDS, timeout);
         if (ready < 0 && errno != EINTR)
             break;
@@ -275,7 +275,7 @@ static void loop(struct app *a)
                 break;
             }
             app_input(a, false);
-        } else if (sequence && clock_now_us() - now >= input_wait_ms(term_input(a->term)) * 1000) {
+        } else if (sequence && clock_now_us() - now >= decoder_wait_ms(term_decoder(a->term)) * 1000) {
             app_input(a, true);
         }
     }

@@ -1,6 +1,6 @@
 /*
- * The console: sessions on a screen, over an engine. It owns the terminal from app_main's start to its end, and the
- * one thread that calls it; the engine runs on its own.
+ * The console: sessions on a screen, over an engine. It owns the terminal from app_main's start to its end,
+ * and the one thread that calls it; the engine runs on its own.
  */
 #ifndef WEFT_APP_H
 #define WEFT_APP_H
@@ -17,9 +17,10 @@ struct app_options {
     bool fresh;                    /* none of the sessions of last time */
 };
 
-/* Opens the console and runs it until the user quits or a signal ends it. Returns the process's exit status: 0, or that of
- * the error in *err (USAGE when standard input or output is no terminal). The terminal is as it was before, on every
- * path. An engine that fails to load doesn't end the console: it says why on the screen. */
+/* Opens the console and runs it until the user quits or a signal ends it. Returns the process's exit status:
+ * 0, or that of the error in *err (USAGE when standard input or output is no terminal). The terminal is as it
+ * was before, on every path. An engine that fails to load doesn't end the console: it says why on the screen.
+ */
 int app_main(const struct app_options *options, struct weft_err *err);
 
 #endif

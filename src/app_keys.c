@@ -23,7 +23,7 @@ static void on_line(struct app *a, const char *line)
 }
 
 /* Passes a key on to readline as it was typed. */
-static void feed(struct app *a, const struct input_event *ev)
+static void feed(struct app *a, const struct decoder_event *ev)
 {
     const char *bytes = ev->bytes;
     size_t n = ev->n;
@@ -70,7 +70,7 @@ static bool is_editors(const struct app *a, ui_key key)
     }
 }
 
-static void on_key(struct app *a, const struct input_event *ev)
+static void on_key(struct app *a, const struct decoder_event *ev)
 {
     a->key = ev->key;
     if (a->overlay.kind != OVERLAY_NONE) {
@@ -107,7 +107,7 @@ static void on_key(struct app *a, const struct input_event *ev)
 
 /* A piece of a paste: line ends as newlines, controls filtered, all of it text to readline. A paste while a
  * list or the panes have the keys goes nowhere but into what is being typed. */
-static void on_paste(struct app *a, const struct input_event *ev)
+static void on_paste(struct app *a, const struct decoder_event *ev)
 {
     struct buf lines = BUF_INIT, clean = BUF_INIT;
     for (size_t i = 0; i < ev->n; i++) {
@@ -134,12 +134,12 @@ static void on_paste(struct app *a, const struct input_event *ev)
 
 void app_input(struct app *a, bool timed_out)
 {
-    struct input_event ev;
-    while (!a->quit && input_next(term_input(a->term), timed_out, &ev)) {
+    struct decoder_event ev;
+    while (!a->quit && decoder_next(term_decoder(a->term), timed_out, &ev)) {
         switch (ev.type) {
-        case INPUT_KEY: on_key(a, &ev); break;
-        case INPUT_PASTE: on_paste(a, &ev); break;
-        case INPUT_PASTE_END:
+        case DECODER_KEY: on_key(a, &ev); break;
+        case DECODER_PASTE: on_paste(a, &ev); break;
+        case DECODER_PASTE_END:
             a->paste = (struct text_filter){{0}, 0};
             a->paste_cr = false;
             break;

@@ -142,7 +142,7 @@ static void page_key(struct app *a, ui_key key)
 }
 
 /* The line of a prompt or list; Enter answers. */
-static void line_key(struct app *a, const struct input_event *ev)
+static void line_key(struct app *a, const struct decoder_event *ev)
 {
     size_t used;
     char *line = NULL;
@@ -158,7 +158,7 @@ static void line_key(struct app *a, const struct input_event *ev)
     mem_free(line);
 }
 
-static void list_key(struct app *a, const struct input_event *ev)
+static void list_key(struct app *a, const struct decoder_event *ev)
 {
     struct app_overlay *o = &a->overlay;
     size_t last = o->n_items ? o->n_items - 1 : 0;
@@ -174,7 +174,7 @@ static void list_key(struct app *a, const struct input_event *ev)
     }
 }
 
-void overlay_key(struct app *a, const struct input_event *ev)
+void overlay_key(struct app *a, const struct decoder_event *ev)
 {
     enum overlay_kind kind = a->overlay.kind;
     /* What ends the program, redraws or stops it works everywhere. */
@@ -218,6 +218,7 @@ void overlay_view(struct app *a, struct view_overlay *out)
     if (o->draft) {
         struct editor_view e;
         editor_get(&e);
-        out->input = (struct view_input){.prompt = e.prompt, .text = e.text, .len = e.len, .cursor = e.point};
+        out->decoder =
+            (struct view_input){.prompt = e.prompt, .text = e.text, .len = e.len, .cursor = e.point};
     }
 }

@@ -149,7 +149,7 @@ void overlay_confirm(struct app *a, const char *question, app_accept_fn *accept)
 void overlay_prompt(struct app *a, const char *title, const char *text, app_accept_fn *accept);
 void overlay_list(struct app *a, const char *title, app_item_fn *item, app_accept_fn *accept);
 /* A key while an overlay is open; every key is its own then. */
-void overlay_key(struct app *a, const struct input_event *ev);
+void overlay_key(struct app *a, const struct decoder_event *ev);
 /* Rows that contain what was typed; after each change. */
 void overlay_filter(struct app *a);
 void overlay_view(struct app *a, struct view_overlay *out);

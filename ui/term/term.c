@@ -41,7 +41,7 @@ struct terminal {
     struct grid shown;     /* what the terminal shows */
     struct theme theme;    /* that the pens were made from */
     struct pen pens[STYLE_COUNT];
-    struct input input;
+    struct decoder decoder;
 };
 
 /* Keys by their terminfo names: what this terminal sends, whatever it is. */
@@ -151,7 +151,7 @@ enum weft_rc term_open(struct terminal **out, struct weft_err *err)
     struct terminal *t = mem_calloc(1, sizeof *t);
     if (!t)
         return weft_err_nomem(err, "term_open", sizeof *t);
-    set_escdelay(INPUT_ESC_MS);
+    set_escdelay(DECODER_ESC_MS);
     t->screen = newterm(NULL, stdout, stdin);
     if (!t->screen) {
         mem_free(t);
@@ -168,9 +168,9 @@ enum weft_rc term_open(struct terminal **out, struct weft_err *err)
     getmaxyx(stdscr, t->h, t->w);
     leaveok(stdscr, FALSE);
     scrollok(stdscr, FALSE);
-    input_init(&t->input);
+    decoder_init(&t->decoder);
     for (size_t i = 0; i < sizeof terminfo_keys / sizeof *terminfo_keys; i++)
-        input_add(&t->input, capability(terminfo_keys[i].capability), terminfo_keys[i].key);
+        decoder_add(&t->decoder, capability(terminfo_keys[i].capability), terminfo_keys[i].key);
     take_over();
     *out = t;
     return WEFT_OK;
@@ -209,18 +209,18 @@ int term_fd(const struct terminal *t)
     return STDIN_FILENO;
 }
 
-struct input *term_input(struct terminal *t)
+struct decoder *term_decoder(struct terminal *t)
 {
-    return &t->input;
+    return &t->decoder;
 }
 
 bool term_read(struct terminal *t)
 {
     size_t room;
-    char *to = input_room(&t->input, &room);
+    char *to = decoder_room(&t->decoder, &room);
     ssize_t n = read(STDIN_FILENO, to, room);
     if (n > 0)
-        input_fed(&t->input, (size_t)n);
+        decoder_fed(&t->decoder, (size_t)n);
     return n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN));
 }
 

@@ -14,7 +14,7 @@
 
 #include "engine/base/err.h"
 #include "ui/grid.h"
-#include "ui/term/input.h"
+#include "ui/term/decoder.h"
 #include "ui/theme.h"
 
 struct terminal;
@@ -46,8 +46,9 @@ void term_suspend(struct terminal *t);
 void term_continued(struct terminal *t);
 
 int term_fd(const struct terminal *t); /* to poll for input */
-/* Reads what was typed into the decoder that term_input hands out. False: the terminal is gone (hung up). */
+/* Reads what was typed into the decoder that term_decoder hands out. False: the terminal is gone (hung up).
+ */
 bool term_read(struct terminal *t);
-struct input *term_input(struct terminal *t);
+struct decoder *term_decoder(struct terminal *t);
 
 #endif

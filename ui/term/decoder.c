@@ -1,4 +1,4 @@
-#include "ui/term/input.h"
+#include "ui/term/decoder.h"
 
 #include <string.h>
 
@@ -88,41 +88,41 @@ static ui_key key_by_code(unsigned code, unsigned modifiers)
     return with_modifiers(key, modifiers);
 }
 
-void input_init(struct input *in)
+void decoder_init(struct decoder *d)
 {
-    memset(in, 0, sizeof *in);
+    memset(d, 0, sizeof *d);
 }
 
-void input_add(struct input *in, const char *bytes, ui_key key)
+void decoder_add(struct decoder *d, const char *bytes, ui_key key)
 {
     size_t n = bytes ? strlen(bytes) : 0;
-    if (n < 2 || n > INPUT_SEQUENCE_MAX || in->n_sequences == INPUT_SEQUENCES_MAX)
+    if (n < 2 || n > DECODER_SEQUENCE_MAX || d->n_sequences == DECODER_SEQUENCES_MAX)
         return;
-    struct input_sequence *s = &in->sequences[in->n_sequences++];
+    struct decoder_sequence *s = &d->sequences[d->n_sequences++];
     memcpy(s->bytes, bytes, n);
     s->n = (uint8_t)n;
     s->key = key;
 }
 
-char *input_room(struct input *in, size_t *n)
+char *decoder_room(struct decoder *d, size_t *n)
 {
-    memmove(in->buffer, in->buffer + in->start, in->end - in->start);
-    in->end -= in->start;
-    in->start = 0;
-    *n = sizeof in->buffer - in->end;
-    return in->buffer + in->end;
+    memmove(d->buffer, d->buffer + d->start, d->end - d->start);
+    d->end -= d->start;
+    d->start = 0;
+    *n = sizeof d->buffer - d->end;
+    return d->buffer + d->end;
 }
 
-void input_fed(struct input *in, size_t n)
+void decoder_fed(struct decoder *d, size_t n)
 {
-    in->end += n;
+    d->end += n;
 }
 
-static enum match match_terminfo(const struct input *in, const char *s, size_t n, size_t *len, ui_key *key)
+static enum match match_terminfo(const struct decoder *d, const char *s, size_t n, size_t *len, ui_key *key)
 {
     enum match best = MATCH_NONE;
-    for (size_t i = 0; i < in->n_sequences; i++) {
-        const struct input_sequence *q = &in->sequences[i];
+    for (size_t i = 0; i < d->n_sequences; i++) {
+        const struct decoder_sequence *q = &d->sequences[i];
         if (n >= q->n && memcmp(s, q->bytes, q->n) == 0) {
             *len = q->n;
             *key = q->key;
@@ -148,7 +148,7 @@ static enum match match_csi(const char *s, size_t n, size_t *len, ui_key *key)
         return MATCH_WHOLE;
     }
     for (; i < n && s[i] >= 0x20 && s[i] <= 0x3f; i++) {
-        if (i >= INPUT_SEQUENCE_MAX) /* no key is that long: let it go */
+        if (i >= DECODER_SEQUENCE_MAX) /* no key is that long: let it go */
             break;
         if (s[i] >= '0' && s[i] <= '9') {
             unsigned *p = &parameter[n_parameters < 3 ? n_parameters : 2];
@@ -163,7 +163,7 @@ static enum match match_csi(const char *s, size_t n, size_t *len, ui_key *key)
         return MATCH_PART;
     *len = i + 1;
     *key = UI_KEY_NONE;
-    if (!plain || i >= INPUT_SEQUENCE_MAX)
+    if (!plain || i >= DECODER_SEQUENCE_MAX)
         return MATCH_WHOLE;
     if (s[i] == '~' && parameter[0] == 27)
         *key = key_by_code(parameter[2], parameter[1]);
@@ -177,7 +177,7 @@ static enum match match_csi(const char *s, size_t n, size_t *len, ui_key *key)
 }
 
 /* The key at the start of s (n > 0), which begins with ESC or with a character. */
-static enum match match_key(const struct input *in, const char *s, size_t n, size_t *len, ui_key *key)
+static enum match match_key(const struct decoder *d, const char *s, size_t n, size_t *len, ui_key *key)
 {
     if (s[0] != ESC) {
         uint32_t cp;
@@ -185,7 +185,7 @@ static enum match match_key(const struct input *in, const char *s, size_t n, siz
         *key = *len == 1 && (unsigned char)s[0] >= 0x80 ? UI_KEY_NONE : key_by_char(cp);
         return *len ? MATCH_WHOLE : MATCH_PART;
     }
-    enum match known = match_terminfo(in, s, n, len, key);
+    enum match known = match_terminfo(d, s, n, len, key);
     if (known == MATCH_WHOLE)
         return known;
     if (n == 1)
@@ -206,7 +206,7 @@ static enum match match_key(const struct input *in, const char *s, size_t n, siz
         *key = UI_KEY_ESC;
         return MATCH_WHOLE;
     }
-    enum match rest = match_key(in, s + 1, n - 1, len, key);
+    enum match rest = match_key(d, s + 1, n - 1, len, key);
     if (rest == MATCH_WHOLE) {
         ++*len;
         if (*key != UI_KEY_NONE)
@@ -216,44 +216,44 @@ static enum match match_key(const struct input *in, const char *s, size_t n, siz
 }
 
 /* A piece of a paste, up to what may be the start of its end mark. */
-static bool next_paste(struct input *in, struct input_event *out)
+static bool next_paste(struct decoder *d, struct decoder_event *out)
 {
     const size_t mark = sizeof PASTE_OFF - 1;
-    const char *s = in->buffer + in->start;
-    size_t n = in->end - in->start, i = 0;
+    const char *s = d->buffer + d->start;
+    size_t n = d->end - d->start, i = 0;
     while (i < n && memcmp(s + i, PASTE_OFF, n - i < mark ? n - i : mark) != 0)
         i++;
     if (i) {
-        *out = (struct input_event){INPUT_PASTE, UI_KEY_NONE, s, i};
-        in->start += i;
+        *out = (struct decoder_event){DECODER_PASTE, UI_KEY_NONE, s, i};
+        d->start += i;
         return true;
     }
     if (n < mark)
         return false;
-    in->start += mark;
-    in->pasting = false;
-    *out = (struct input_event){.type = INPUT_PASTE_END};
+    d->start += mark;
+    d->pasting = false;
+    *out = (struct decoder_event){.type = DECODER_PASTE_END};
     return true;
 }
 
-bool input_next(struct input *in, bool timed_out, struct input_event *out)
+bool decoder_next(struct decoder *d, bool timed_out, struct decoder_event *out)
 {
     static const char paste_on[] = "\x1b[200~";
     const size_t mark = sizeof paste_on - 1;
-    const char *s = in->buffer + in->start;
-    size_t n = in->end - in->start, len = 0;
+    const char *s = d->buffer + d->start;
+    size_t n = d->end - d->start, len = 0;
     ui_key key = UI_KEY_NONE;
     if (!n)
         return false;
-    if (!in->pasting && n >= mark && memcmp(s, paste_on, mark) == 0) {
-        in->start += mark;
-        in->pasting = true;
+    if (!d->pasting && n >= mark && memcmp(s, paste_on, mark) == 0) {
+        d->start += mark;
+        d->pasting = true;
         s += mark;
         n -= mark;
     }
-    if (in->pasting)
-        return n ? next_paste(in, out) : false;
-    enum match m = match_key(in, s, n, &len, &key);
+    if (d->pasting)
+        return n ? next_paste(d, out) : false;
+    enum match m = match_key(d, s, n, &len, &key);
     if (m == MATCH_PART && timed_out) {
         /* What came is all there is: Esc, Alt with a character that could begin a sequence, or a broken
          * character. */
@@ -270,15 +270,15 @@ bool input_next(struct input *in, bool timed_out, struct input_event *out)
     }
     if (m != MATCH_WHOLE)
         return false;
-    *out = (struct input_event){INPUT_KEY, key, s, len};
-    in->start += len;
+    *out = (struct decoder_event){DECODER_KEY, key, s, len};
+    d->start += len;
     return true;
 }
 
-int input_wait_ms(const struct input *in)
+int decoder_wait_ms(const struct decoder *d)
 {
-    size_t n = in->end - in->start;
-    if (!n || in->pasting)
+    size_t n = d->end - d->start;
+    if (!n || d->pasting)
         return -1;
-    return n == 1 && in->buffer[in->start] == ESC ? INPUT_ESC_MS : INPUT_SEQUENCE_MS;
+    return n == 1 && d->buffer[d->start] == ESC ? DECODER_ESC_MS : DECODER_SEQUENCE_MS;
 }

@@ -9,7 +9,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/hash.h"
-#include "ui/term/input.h"
+#include "ui/term/decoder.h"
 
 static const struct {
     const char *bytes;
@@ -65,13 +65,13 @@ static const struct {
 };
 enum { N_KNOWN = sizeof known / sizeof *known };
 
-static void put(struct input *in, const char *bytes, size_t n)
+static void put(struct decoder *in, const char *bytes, size_t n)
 {
     size_t room;
-    char *to = input_room(in, &room);
+    char *to = decoder_room(in, &room);
     assert_true(room >= n);
     memcpy(to, bytes, n);
-    input_fed(in, n);
+    decoder_fed(in, n);
 }
 
 static void every_sequence_split_anywhere(void **state)
@@ -80,19 +80,19 @@ static void every_sequence_split_anywhere(void **state)
     for (size_t i = 0; i < N_KNOWN; i++) {
         size_t n = strlen(known[i].bytes);
         for (size_t cut = 0; cut < n; cut++) {
-            struct input in;
-            struct input_event ev;
-            input_init(&in);
+            struct decoder in;
+            struct decoder_event ev;
+            decoder_init(&in);
             put(&in, known[i].bytes, cut);
-            assert_false(input_next(&in, false, &ev));
+            assert_false(decoder_next(&in, false, &ev));
             put(&in, known[i].bytes + cut, n - cut);
-            assert_true(input_next(&in, false, &ev));
-            assert_int_equal(ev.type, INPUT_KEY);
+            assert_true(decoder_next(&in, false, &ev));
+            assert_int_equal(ev.type, DECODER_KEY);
             assert_int_equal(ev.key, known[i].key);
             assert_int_equal(ev.n, n);
             assert_memory_equal(ev.bytes, known[i].bytes, n);
-            assert_false(input_next(&in, false, &ev));
-            assert_int_equal(input_wait_ms(&in), -1);
+            assert_false(decoder_next(&in, false, &ev));
+            assert_int_equal(decoder_wait_ms(&in), -1);
         }
     }
 }
@@ -100,59 +100,59 @@ static void every_sequence_split_anywhere(void **state)
 static void keys_in_a_row(void **state)
 {
     (void)state;
-    struct input in;
-    struct input_event ev;
-    input_init(&in);
+    struct decoder in;
+    struct decoder_event ev;
+    decoder_init(&in);
     for (size_t i = 0; i < N_KNOWN; i++)
         put(&in, known[i].bytes, strlen(known[i].bytes));
     for (size_t i = 0; i < N_KNOWN; i++) {
-        assert_true(input_next(&in, false, &ev));
+        assert_true(decoder_next(&in, false, &ev));
         assert_int_equal(ev.key, known[i].key);
     }
-    assert_false(input_next(&in, false, &ev));
+    assert_false(decoder_next(&in, false, &ev));
 }
 
 static void escape_alone_waits(void **state)
 {
     (void)state;
-    struct input in;
-    struct input_event ev;
-    input_init(&in);
+    struct decoder in;
+    struct decoder_event ev;
+    decoder_init(&in);
     put(&in, "\x1b", 1);
-    assert_false(input_next(&in, false, &ev));
-    assert_int_equal(input_wait_ms(&in), INPUT_ESC_MS);
-    assert_true(input_next(&in, true, &ev));
+    assert_false(decoder_next(&in, false, &ev));
+    assert_int_equal(decoder_wait_ms(&in), DECODER_ESC_MS);
+    assert_true(decoder_next(&in, true, &ev));
     assert_int_equal(ev.key, UI_KEY_ESC);
     assert_int_equal(ev.n, 1);
     /* Alt-[ is the start of most sequences; typed by itself it comes out when nothing follows. */
     put(&in, "\x1b[", 2);
-    assert_false(input_next(&in, false, &ev));
-    assert_true(input_next(&in, true, &ev));
+    assert_false(decoder_next(&in, false, &ev));
+    assert_true(decoder_next(&in, true, &ev));
     assert_int_equal(ev.key, '[' | UI_MOD_ALT);
     /* Esc twice, then a letter: the first Esc is a key, the second is Alt. */
     put(&in, "\x1b\x1bx", 3);
-    assert_true(input_next(&in, false, &ev));
+    assert_true(decoder_next(&in, false, &ev));
     assert_int_equal(ev.key, UI_KEY_ESC);
-    assert_true(input_next(&in, false, &ev));
+    assert_true(decoder_next(&in, false, &ev));
     assert_int_equal(ev.key, 'x' | UI_MOD_ALT);
 }
 
 static void terminfo_comes_first(void **state)
 {
     (void)state;
-    struct input in;
-    struct input_event ev;
-    input_init(&in);
-    input_add(&in, "\x1b[18~", UI_KEY_F1); /* a terminal with its own mind */
-    input_add(&in, "\x1b$x", UI_KEY_HOME);
-    input_add(&in, "x", UI_KEY_END); /* single bytes have one meaning */
-    input_add(&in, NULL, UI_KEY_END);
+    struct decoder in;
+    struct decoder_event ev;
+    decoder_init(&in);
+    decoder_add(&in, "\x1b[18~", UI_KEY_F1); /* a terminal with its own mind */
+    decoder_add(&in, "\x1b$x", UI_KEY_HOME);
+    decoder_add(&in, "x", UI_KEY_END); /* single bytes have one meaning */
+    decoder_add(&in, NULL, UI_KEY_END);
     put(&in, "\x1b[18~\x1b$xx", 9);
-    assert_true(input_next(&in, false, &ev));
+    assert_true(decoder_next(&in, false, &ev));
     assert_int_equal(ev.key, UI_KEY_F1);
-    assert_true(input_next(&in, false, &ev));
+    assert_true(decoder_next(&in, false, &ev));
     assert_int_equal(ev.key, UI_KEY_HOME);
-    assert_true(input_next(&in, false, &ev));
+    assert_true(decoder_next(&in, false, &ev));
     assert_int_equal(ev.key, 'x');
 }
 
@@ -162,21 +162,21 @@ static void paste_is_text_only(void **state)
     static const char stream[] = "a\x1b[200~one\r\x1b[A\x03\x1b[201two\x1b[201~b";
     static const char wanted[] = "one\r\x1b[A\x03\x1b[201two";
     for (size_t cut = 0; cut < sizeof stream; cut++) {
-        struct input in;
-        struct input_event ev;
+        struct decoder in;
+        struct decoder_event ev;
         struct buf text = BUF_INIT;
         int ends = 0, keys = 0;
-        input_init(&in);
+        decoder_init(&in);
         for (int part = 0; part < 2; part++) {
             if (part)
                 put(&in, stream + cut,
                     sizeof stream - 1 - (cut < sizeof stream - 1 ? cut : sizeof stream - 1));
             else
                 put(&in, stream, cut < sizeof stream - 1 ? cut : sizeof stream - 1);
-            while (input_next(&in, false, &ev)) {
-                if (ev.type == INPUT_PASTE)
+            while (decoder_next(&in, false, &ev)) {
+                if (ev.type == DECODER_PASTE)
                     buf_add(&text, ev.bytes, ev.n);
-                else if (ev.type == INPUT_PASTE_END)
+                else if (ev.type == DECODER_PASTE_END)
                     ends++;
                 else
                     assert_int_equal(ev.key, keys++ ? 'b' : 'a');
@@ -194,9 +194,9 @@ static void rubbish_always_drains(void **state)
     (void)state;
     struct rng rng;
     rng_seed(&rng, 20);
-    struct input in;
-    struct input_event ev;
-    input_init(&in);
+    struct decoder in;
+    struct decoder_event ev;
+    decoder_init(&in);
     for (int i = 0; i < 20000; i++) {
         char bytes[200];
         size_t n = 1 + rng_below(&rng, sizeof bytes);
@@ -206,9 +206,9 @@ static void rubbish_always_drains(void **state)
         }
         put(&in, bytes, n);
         size_t seen = 0;
-        while (input_next(&in, false, &ev))
+        while (decoder_next(&in, false, &ev))
             seen += ev.n;
-        while (input_next(&in, true, &ev))
+        while (decoder_next(&in, true, &ev))
             seen += ev.n;
         if (!in.pasting)
             assert_int_equal(in.start, in.end);
