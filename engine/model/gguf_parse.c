@@ -51,7 +51,9 @@ static uint64_t left(const struct reader *r)
 
 static enum weft_rc refuse(struct reader *r, const char *field, const char *value, const char *limit)
 {
-    return gguf_refuse(r->err, WEFT_FILE_INVALID, r->g->path, field, value, limit);
+    gguf_refuse(r->err, WEFT_FILE_INVALID, r->g->path, field, value, limit);
+    return WEFT_FILE_INVALID; /* said here too, so that the compiler sees that nothing is used after a refusal
+                               */
 }
 
 static enum weft_rc refuse_end(struct reader *r, const char *field, uint64_t need)
