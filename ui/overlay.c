@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ui/input.h"
+#include "ui/entry.h"
 
 enum {
     HELP_W = 92,
@@ -117,7 +117,7 @@ static void box_note(struct grid *g, struct rect in, const char *note)
 
 static void note_scroll(struct grid *g, struct rect in, int top, int lines)
 {
-    char note[48];
+    char note[80];
     if (lines <= in.h)
         snprintf(note, sizeof note, "Esc close");
     else
@@ -204,7 +204,7 @@ static void draw_list(const struct view *v, struct grid *g)
     const struct view_overlay *o = &v->overlay;
     int rows = min_int(LIST_ROWS, g->h - 8);
     struct rect in = open_box(g, LIST_W, rows + 4, o->title);
-    input_draw(&o->input, g, (struct rect){in.x, in.y, in.w, 1}, true);
+    entry_draw(&o->input, g, (struct rect){in.x, in.y, in.w, 1}, true);
     grid_hline(g, in.x - 2, in.y + 1, in.w + 4, ROLE_BORDER_FOCUS);
     struct rect list = {in.x, in.y + 2, in.w, max_int(in.h - 2, 0)};
     if (o->n_items == 0)
@@ -226,7 +226,7 @@ static void draw_ask(const struct view *v, struct grid *g)
         p += n + (p[n] == '\n');
     }
     if (prompt)
-        input_draw(&o->input, g, (struct rect){in.x, in.y + in.h - 1, in.w, 1}, true);
+        entry_draw(&o->input, g, (struct rect){in.x, in.y + in.h - 1, in.w, 1}, true);
     box_note(g, in, o->keys && *o->keys ? o->keys : "Enter ok  Esc cancel");
 }
 

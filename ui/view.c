@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "ui/format.h"
-#include "ui/input.h"
+#include "ui/entry.h"
 #include "ui/overlay.h"
 
 static const struct pane *const panes[PANE_COUNT] = {
@@ -30,7 +30,7 @@ const struct snap_request *view_request(const struct view *v, uint32_t tag)
 void view_layout(const struct view *v, int w, int h, struct layout *out)
 {
     layout_compute(w, h, v->preset, v->focus, v->zoom, 1, out);
-    int rows = out->pane[PANE_INPUT].shown ? input_rows(&v->input, out->pane[PANE_INPUT].body.w) : 1;
+    int rows = out->pane[PANE_INPUT].shown ? entry_rows(&v->input, out->pane[PANE_INPUT].body.w) : 1;
     if (rows > 1)
         layout_compute(w, h, v->preset, v->focus, v->zoom, rows, out);
 }
@@ -310,7 +310,7 @@ void view_draw(const struct view *v, struct grid *g)
     draw_title(v, g, l.title);
     draw_panes(v, g, &l);
     if (l.pane[PANE_INPUT].shown)
-        input_draw(&v->input, g, l.pane[PANE_INPUT].body, v->focus == PANE_INPUT);
+        entry_draw(&v->input, g, l.pane[PANE_INPUT].body, v->focus == PANE_INPUT);
     if (v->toast.kind != TOAST_NONE)
         draw_toast(v, g, l.keys);
     else
