@@ -51,9 +51,7 @@ static uint64_t left(const struct reader *r)
 
 static enum weft_rc refuse(struct reader *r, const char *field, const char *value, const char *limit)
 {
-    gguf_refuse(r->err, WEFT_FILE_INVALID, r->g->path, field, value, limit);
-    return WEFT_FILE_INVALID; /* said here too, so that the compiler sees that nothing is used after a refusal
-                               */
+    return gguf_refuse(r->err, WEFT_FILE_INVALID, r->g->path, field, value, limit);
 }
 
 static enum weft_rc refuse_end(struct reader *r, const char *field, uint64_t need)
@@ -65,9 +63,9 @@ static enum weft_rc refuse_end(struct reader *r, const char *field, uint64_t nee
 /* The next n bytes, or FILE_INVALID where the file ends before. */
 static enum weft_rc take(struct reader *r, const char *field, uint64_t n, const uint8_t **out)
 {
+    *out = r->g->bytes + r->pos;
     if (n > left(r))
         return refuse_end(r, field, n);
-    *out = r->g->bytes + r->pos;
     r->pos += n;
     return WEFT_OK;
 }
