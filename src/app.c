@@ -161,10 +161,12 @@ static bool close_all(struct app *a)
     editor_close();
     term_close(a->term);
     guard_stderr_back();
-    if (a->inbox) /* cancels what still runs, so that stopping takes no longer than a step */
-        engine_inbox_close(a->inbox);
+    for (size_t i = 0; i < a->n_sessions; i++) /* so that stopping takes no longer than a step */
+        app_stop(a, a->sessions[i]);
     if (a->engine)
         stopped = engine_destroy(a->engine);
+    if (a->inbox && stopped)
+        engine_inbox_close(a->inbox);
     for (size_t i = 0; i < a->n_sessions; i++)
         session_destroy(a->sessions[i]);
     mem_free(a->sessions);

@@ -218,7 +218,6 @@ void overlay_view(struct app *a, struct view_overlay *out)
     if (o->draft) {
         struct editor_view e;
         editor_get(&e);
-        out->decoder =
-            (struct view_input){.prompt = e.prompt, .text = e.text, .len = e.len, .cursor = e.point};
+        out->input = (struct view_input){.prompt = e.prompt, .text = e.text, .len = e.len, .cursor = e.point};
     }
 }
