@@ -1,6 +1,6 @@
 /*
- * From a configuration to a running engine: the one place that knows models, executors and engine at once. The console
- * and the commands use it alike.
+ * From a configuration to a running engine: the one place that knows models, executors and engine at once.
+ * The console and the commands use it alike.
  */
 #ifndef WEFT_ENGINE_SETUP_H
 #define WEFT_ENGINE_SETUP_H
@@ -14,17 +14,18 @@ struct engine_setup_options {
     bool sim;        /* the simulated executor: no model file, no device */
     bool all_logits; /* steps may return logits of every prompt position: for requests with `score` */
     bool profile;    /* keep per-kernel times */
-    /* Called on the engine thread when the executor has been made, before the engine sees it; may be NULL. It may
-     * replace *x by an executor of its own that wraps it; on failure *x stays the caller's to destroy. `model` is NULL under
-     * simulation. */
+    /* Called on the engine thread when the executor has been made, before the engine sees it; may be NULL. It
+     * may replace *x by an executor of its own that wraps it; on failure *x stays the caller's to destroy.
+     * `model` is NULL under simulation. */
     enum weft_rc (*loaded)(void *ctx, const struct model *model, struct exec **x, struct weft_err *err);
     void *ctx;
 };
 
 /*
- * Finds the default model (src/models.h), then starts an engine that loads it on its own thread; failures of loading
- * come as ENGINE_STATE events. *cfg and *options (NULL: all off) must stay in place until the engine is READY or FAILED.
- * Errors here: what models_resolve says, CONFIG_INVALID when several models are configured, INTERNAL_ERROR.
+ * Finds the default model (src/models.h), then starts an engine that loads it on its own thread; failures of
+ * loading come as ENGINE_STATE events. *cfg and *options (NULL: all off) must stay in place until the engine
+ * is READY or FAILED. Errors here: what models_resolve says, CONFIG_INVALID when several models are
+ * configured, INTERNAL_ERROR.
  */
 enum weft_rc engine_setup(const struct weft_config *cfg, const struct engine_setup_options *options,
                           struct engine **out, struct weft_err *err);

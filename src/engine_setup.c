@@ -1,0 +1,226 @@
+#include "src/engine_setup.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/base/log.h"
+#include "engine/base/mem.h"
+#include "engine/exec/exec_cl.h"
+#include "engine/exec/exec_sim.h"
+#include "src/config_paths.h"
+#include "src/models.h"
+
+#define MIB (1024.0 * 1024.0)
+
+/* What the engine's thread needs to load: lives from engine_setup until load_* has run. */
+struct load {
+    const struct weft_config *cfg;
+    struct engine_setup_options options;
+    char *model_path; /* NULL under simulation */
+};
+
+static void load_free(struct load *l)
+{
+    if (l)
+        mem_free(l->model_path);
+    mem_free(l);
+}
+
+static void progress(void *ctx, const char *what, double fraction)
+{
+    engine_progress(ctx, what, fraction);
+}
+
+/* Where compiled kernels go; "" without a cache. */
+static const char *cache_directory(const struct weft_config *cfg, struct buf *dir)
+{
+    if (!cfg->device.cache || !paths_of(PATH_CACHE, "kernels", dir))
+        return NULL;
+    if (paths_make(buf_str(dir)) == 0)
+        return buf_str(dir);
+    log_msg(LOG_WARN, "%s: %s: kernels are compiled at each start", buf_str(dir), strerror(errno));
+    return NULL;
+}
+
+static enum weft_rc create_cl(const struct load *l, struct engine *e, const struct model *model,
+                              struct exec **out, struct weft_err *err)
+{
+    const struct weft_config *cfg = l->cfg;
+    struct buf dir = BUF_INIT;
+    uint32_t max_tokens = (uint32_t)cfg->scheduler.max_batch_tokens;
+    uint32_t max_seqs = (uint32_t)cfg->scheduler.max_batch_size;
+    struct exec_cl_config cl = {
+        .device = cfg->device.select,
+        .precision = config_choice("device.precision", cfg->device.precision),
+        .cache_dir = cache_directory(cfg, &dir),
+        .threads = (uint32_t)cfg->device.threads,
+        .n_ctx = (uint32_t)cfg->model.context,
+        .block_tokens = (uint32_t)cfg->kv.block_tokens,
+        .n_blocks = (uint32_t)cfg->kv.blocks,
+        .kv_bytes = (uint64_t)((double)cfg->kv.memory_mb * MIB),
+        .park_bytes = (uint64_t)((double)cfg->kv.park_mb * MIB),
+        .max_tokens = max_tokens,
+        .max_seqs = max_seqs,
+        .max_logits = l->options.all_logits ? max_tokens : max_seqs,
+        .profile = l->options.profile,
+        .progress = progress,
+        .progress_ctx = e,
+    };
+    enum weft_rc rc = exec_cl_create(model, &cl, out, err);
+    buf_free(&dir);
+    return rc;
+}
+
+static enum weft_rc create_sim(const struct weft_config *cfg, struct exec **out, struct weft_err *err)
+{
+    uint64_t block_bytes = (uint64_t)(cfg->sim.block_kb * 1024);
+    double slots =
+        block_bytes ? (double)cfg->kv.park_mb * MIB / (double)block_bytes : (double)cfg->sim.blocks;
+    struct exec_sim_config sim = {
+        .step_us = cfg->sim.step_us,
+        .prefill_us = cfg->sim.prefill_us,
+        .decode_us = cfg->sim.decode_us,
+        .context_us = cfg->sim.context_us,
+        .park_us = cfg->sim.park_us,
+        .n_vocab = (uint32_t)cfg->sim.vocab,
+        .n_ctx = (uint32_t)cfg->sim.context,
+        .block_tokens = (uint32_t)cfg->kv.block_tokens,
+        .n_blocks = (uint32_t)(cfg->kv.blocks ? cfg->kv.blocks : cfg->sim.blocks),
+        .n_park_slots = (uint32_t)(slots < UINT32_MAX ? slots : UINT32_MAX),
+        .block_bytes = block_bytes,
+    };
+    return exec_sim_create(&sim, out, err);
+}
+
+/* engine_config.load: on the engine thread, once. */
+static enum weft_rc load(void *ctx, struct engine *e, struct model **model, struct exec **exec,
+                         struct weft_err *err)
+{
+    struct load *l = ctx;
+    struct model *m = NULL;
+    struct exec *x = NULL;
+    enum weft_rc rc = WEFT_OK;
+    if (l->options.sim) {
+        rc = create_sim(l->cfg, &x, err);
+    } else {
+        engine_progress(e, "reading the model", -1);
+        rc = model_open(l->model_path, &m, err);
+        if (rc == WEFT_OK)
+            rc = create_cl(l, e, m, &x, err);
+    }
+    if (rc == WEFT_OK && l->options.loaded)
+        rc = l->options.loaded(l->options.ctx, m, &x, err);
+    if (rc) {
+        exec_destroy(x);
+        model_close(m);
+    } else {
+        *model = m;
+        *exec = x;
+    }
+    load_free(l);
+    return rc;
+}
+
+/* What requests call the model: a known name, else the file's base name without its ending. */
+static void name_model(const char *name, char *out, size_t size)
+{
+    const char *base = strrchr(name, '/');
+    base = base ? base + 1 : name;
+    size_t n = strlen(base), ending = sizeof ".gguf" - 1;
+    if (n > ending && strcmp(base + n - ending, ".gguf") == 0)
+        n -= ending;
+    snprintf(out, size, "%.*s", (int)(n < size ? n : size - 1), base);
+}
+
+static struct engine_config engine_config_of(const struct weft_config *cfg)
+{
+    static const enum sched_preemption preemptions[] = {
+        [CONFIG_PREEMPTION_AUTO] = SCHED_PREEMPT_AUTO,
+        [CONFIG_PREEMPTION_PARK] = SCHED_PREEMPT_PARK,
+        [CONFIG_PREEMPTION_RECOMPUTE] = SCHED_PREEMPT_RECOMPUTE,
+        [CONFIG_PREEMPTION_OFF] = SCHED_PREEMPT_OFF,
+    };
+    return (struct engine_config){
+        .load = load,
+        .warm = cfg->model.warm,
+        .warm_timeout_ms = cfg->model.warm_timeout_ms,
+        .fifo = cfg->scheduler.policy == CONFIG_POLICY_FIFO,
+        .batching = cfg->batching.enabled,
+        .aging_rate = cfg->scheduler.aging_rate,
+        .max_batch_size = (uint32_t)cfg->scheduler.max_batch_size,
+        .max_batch_tokens = (uint32_t)cfg->scheduler.max_batch_tokens,
+        .max_depth = (uint32_t)cfg->queue.max_depth,
+        .reject_when_full = cfg->queue.reject_when_full,
+        .queue_timeout_ms = cfg->queue.timeout_ms,
+        .stop_ms = cfg->batching.stop_ms,
+        .preemption = preemptions[cfg->scheduler.preemption],
+        .max_preemptions = (uint32_t)cfg->scheduler.max_preemptions,
+        .prefix_cache = cfg->kv.prefix_cache,
+        .min_batch_size = (uint32_t)cfg->batching.min_batch_size,
+        .batch_timeout_ms = cfg->batching.batch_timeout_ms,
+        .adaptive_timeout = cfg->batching.adaptive_timeout,
+        .itl_target_ms = cfg->scheduler.itl_target_ms,
+        .limit_memory = true,
+        .max_memory_mb = (double)cfg->resources.max_memory_mb,
+        .critical_memory_mb = (double)cfg->resources.critical_memory_mb,
+        .memory_check_ms = cfg->resources.check_interval_ms,
+    };
+}
+
+enum weft_rc engine_setup(const struct weft_config *cfg, const struct engine_setup_options *options,
+                          struct engine **out, struct weft_err *err)
+{
+    static const struct engine_setup_options none = {.sim = false};
+    struct buf path = BUF_INIT;
+    enum weft_rc rc = WEFT_OK;
+    *out = NULL;
+    struct load *l = mem_calloc(1, sizeof *l);
+    if (!l)
+        return weft_err_nomem(err, "engine_setup", sizeof *l);
+    l->cfg = cfg;
+    l->options = options ? *options : none;
+    struct engine_config ec = engine_config_of(cfg);
+    ec.load_ctx = l;
+    ec.sim = l->options.sim;
+    ec.max_logits =
+        (uint32_t)(l->options.all_logits ? cfg->scheduler.max_batch_tokens : cfg->scheduler.max_batch_size);
+
+    if (!ec.sim && cfg->model.path.n > 1) {
+        rc = weft_err_set(err, WEFT_CONFIG_INVALID,
+                          "%u models are configured; this version loads one at a time", cfg->model.path.n);
+        weft_err_str(err, "key", "model.path");
+        weft_err_num(err, "value", cfg->model.path.n);
+        weft_err_str(err, "allowed", "one model");
+        goto out;
+    }
+    if (!ec.sim) {
+        rc = models_resolve(cfg->model.path.item[0], &path, err);
+        if (rc)
+            goto out;
+        l->model_path = buf_take(&path, NULL);
+        if (!l->model_path) {
+            rc = weft_err_nomem(err, "engine_setup", path.len);
+            goto out;
+        }
+        name_model(cfg->model.path.item[0], ec.model_name, sizeof ec.model_name);
+    }
+    rc = engine_create(&ec, out, err);
+out:
+    if (rc)
+        load_free(l);
+    buf_free(&path);
+    return rc;
+}
+
+struct sampling engine_setup_sampling(const struct weft_config *cfg)
+{
+    struct sampling s = SAMPLING_DEFAULT;
+    s.temperature = cfg->sampling.temperature;
+    s.top_k = (uint32_t)cfg->sampling.top_k;
+    s.top_p = cfg->sampling.top_p;
+    s.min_p = cfg->sampling.min_p;
+    s.repeat_penalty = cfg->sampling.repeat_penalty;
+    s.seed = cfg->sampling.seed;
+    return s;
+}
