@@ -71,11 +71,11 @@ const char *format_megabytes(char out[FORMAT_MAX], double mb)
 
 double format_scale(double v)
 {
-    static const double steps[] = {1, 2, 5, 10};
+    static const double steps[] = {1, 1.5, 2, 3, 4, 5, 6, 8, 10};
     if (!(v > 1) || isinf(v))
         return 1;
     double decade = pow(10, floor(log10(v)));
-    for (int i = 0; i < 4; i++)
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
         if (v <= steps[i] * decade * (1 + 1e-9))
             return steps[i] * decade;
     return 10 * decade;

@@ -15,7 +15,7 @@ const char *format_ms(char out[FORMAT_MAX], double ms); /* "8.2 ms", "82 ms", "1
 const char *format_seconds(char out[FORMAT_MAX],
                            double s); /* "6.1s", "48s", "3m05", "2h10": at most 5 columns below 100 hours */
 const char *format_megabytes(char out[FORMAT_MAX], double mb); /* "412 MB", "3.2 GB" */
-/* The smallest of 1, 2, 5 × 10^k that isn't below v: the top of a graph's scale. At least 1. */
+/* The smallest round number that isn't below v, and at least 1: the top of a graph's scale. */
 double format_scale(double v);
 /* C, H, N or L. */
 char format_prio(enum prio p);

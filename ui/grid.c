@@ -178,6 +178,25 @@ int grid_ellipsis(struct grid *g, int x, int y, int max_w, const char *s, size_t
     return grid_puts(g, x, y, style, glyph(g, GLYPH_ELLIPSIS));
 }
 
+int grid_paragraph(struct grid *g, struct rect r, const char *s, style_t style)
+{
+    int line = 0;
+    for (; *s && r.w > 0; line++) {
+        size_t left = strcspn(s, "\n"), n = text_fit(s, left, r.w, NULL);
+        if (n < left) { /* break at the last space that fits, or else in the word */
+            size_t cut = n;
+            while (cut > 0 && s[cut] != ' ')
+                cut--;
+            n = cut > 0 ? cut : n > 0 ? n : left; /* a character wider than r is given up */
+        }
+        if (g && line < r.h)
+            grid_text(g, r.x, r.y + line, r.w, s, n, style);
+        s += n;
+        s += *s == ' ' || *s == '\n';
+    }
+    return line;
+}
+
 int grid_right(struct grid *g, int x_min, int x_end, int y, style_t style, const char *s)
 {
     int width;

@@ -77,6 +77,9 @@ int grid_printf(struct grid *g, int x, int y, style_t style, const char *fmt, ..
     __attribute__((format(printf, 5, 6)));
 /* As grid_text, but text that is cut ends in … (ASCII: ~). */
 int grid_ellipsis(struct grid *g, int x, int y, int max_w, const char *s, size_t n, style_t style);
+/* A paragraph broken at spaces (and newlines) into the lines of r. Returns how many there are, drawn or not;
+ * g may be NULL, to measure. */
+int grid_paragraph(struct grid *g, struct rect r, const char *s, style_t style);
 /* Ends at column x_end (exclusive), never starting left of x_min. Returns the column where it starts. */
 int grid_right(struct grid *g, int x_min, int x_end, int y, style_t style, const char *s);
 

@@ -169,7 +169,7 @@ void layout_compute(int w, int h, enum layout_preset preset, enum pane_id focus,
     }
 
     /* The sessions list: a fifth of the width, and no more than names need. */
-    int list_w = w >= SESSIONS_MIN_SCREEN_W ? clamp(w / 5 + 6, 24, 40) : 0;
+    int list_w = w >= SESSIONS_MIN_SCREEN_W ? clamp(w / 5 + 9, 24, 42) : 0;
     if (list_w)
         show(out, PANE_SESSIONS, (struct rect){0, s.y, list_w, chat_h});
     int chat_x = list_w ? list_w - 1 : 0;

@@ -14,7 +14,7 @@ enum {
     COMPLETE_W = 56,
     COMPLETE_ROWS = 8,
     MARGIN = 2, /* columns left free at each side of the screen */
-    KEYS_W = 34 /* of the help's left column */
+    KEYS_W = 30 /* of the help's left column */
 };
 
 static int min_int(int a, int b)
@@ -217,14 +217,11 @@ static void draw_ask(const struct view *v, struct grid *g)
 {
     const struct view_overlay *o = &v->overlay;
     bool prompt = o->kind == OVERLAY_PROMPT;
-    int lines = count_lines(o->text);
+    const char *text = o->text ? o->text : "";
+    int inside = min_int(ASK_W, g->w - 2 * MARGIN) - 4;
+    int lines = *text ? grid_paragraph(NULL, (struct rect){0, 0, inside, g->h}, text, ROLE_POPUP) : 0;
     struct rect in = open_box(g, ASK_W, lines + (prompt ? 1 : 0) + 2, o->title);
-    const char *p = o->text;
-    for (int i = 0; i < lines && i < in.h; i++) {
-        size_t n = strcspn(p, "\n");
-        grid_ellipsis(g, in.x, in.y + i, in.w, p, n, ROLE_POPUP);
-        p += n + (p[n] == '\n');
-    }
+    grid_paragraph(g, in, text, ROLE_POPUP);
     if (prompt)
         entry_draw(&o->input, g, (struct rect){in.x, in.y + in.h - 1, in.w, 1}, true);
     box_note(g, in, o->keys && *o->keys ? o->keys : "Enter ok  Esc cancel");
@@ -260,7 +257,8 @@ void overlay_draw(const struct view *v, struct grid *g, const struct layout *l)
     if (kind == OVERLAY_COMPLETE)
         draw_complete(v, g, l);
     else if (draw[kind]) {
-        g->cursor_x = g->cursor_y = -1; /* the box has the keys now */
+        g->cursor_x = g->cursor_y = -1; /* the box has the keys now, and the screen behind it steps back */
+        grid_restyle(g, (struct rect){0, 0, g->w, g->h}, ROLE_DIM);
         draw[kind](v, g);
     }
 }

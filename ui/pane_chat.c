@@ -5,30 +5,30 @@
 #include "ui/status.h"
 #include "ui/view.h"
 
-/* While the model loads: what is going on, in the middle of the pane. */
-static void draw_loading(const struct view *v, struct grid *g, struct rect body)
+/* While there is no engine to talk to: what is going on, in the middle of the pane. */
+static void draw_engine_state(const struct view *v, struct grid *g, struct rect body)
 {
-    const char *what = v->snap->state_detail[0] ? v->snap->state_detail : "starting";
+    enum { WIDE = 56 };
+    bool failed = v->snap->state == ENGINE_FAILED;
+    const char *what = v->snap->state_detail[0] ? v->snap->state_detail : failed ? "failed" : "starting";
     const char *model = v->snap->model;
-    int y = body.y + body.h / 2 - 1;
-    int w = text_width(model, strlen(model));
-    grid_ellipsis(g, body.x + (body.w > w ? (body.w - w) / 2 : 0), y, body.w, model, strlen(model),
-                  ROLE_TITLE);
-    w = text_width(what, strlen(what));
-    grid_ellipsis(g, body.x + (body.w > w ? (body.w - w) / 2 : 0), y + 1, body.w, what, strlen(what),
-                  ROLE_DIM);
+    int w = body.w < WIDE ? body.w : WIDE, text_w = text_width(what, strlen(what));
+    w = text_w < w ? text_w : w;
+    struct rect box = {body.x + (body.w - w) / 2, body.y + body.h / 2, w, body.h - body.h / 2};
+    grid_paragraph(g, box, what, failed ? ROLE_ERROR : ROLE_DIM);
+    int model_w = text_width(model, strlen(model));
+    int x = body.x + (body.w > model_w ? (body.w - model_w) / 2 : 0);
+    grid_ellipsis(g, x, box.y - 1, body.w, model, strlen(model), ROLE_TITLE);
 }
 
 static void draw(const struct view *v, struct grid *g, struct rect body)
 {
-    if (v->active >= v->n_sessions)
-        return;
-    const struct view_session *s = &v->sessions[v->active];
-    if (!s->transcript)
-        return;
-    if (transcript_count(s->transcript) == 0 && v->snap->state < ENGINE_READY)
-        draw_loading(v, g, body);
-    transcript_draw(s->transcript, g, body, s->busy);
+    const struct view_session *s = v->active < v->n_sessions ? &v->sessions[v->active] : NULL;
+    bool empty = !s || !s->transcript || transcript_count(s->transcript) == 0;
+    if (empty && v->snap->state != ENGINE_READY)
+        draw_engine_state(v, g, body);
+    if (s && s->transcript)
+        transcript_draw(s->transcript, g, body, s->busy);
 }
 
 /* "HIGH · RUNNING · 41 tok/s · TTFT 82 ms · 318/2048". */

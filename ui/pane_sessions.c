@@ -6,7 +6,7 @@
 #include "ui/view.h"
 
 /* Columns from the right edge: priority letter, state glyph, figure. */
-enum { METRIC_W = 5, TAIL_W = 1 + 1 + 1 + 1 + METRIC_W + 1 };
+enum { METRIC_W = 5, PAD_W = 1, TAIL_W = 1 + 1 + 1 + 1 + METRIC_W + 1 };
 
 static style_t prio_role(enum prio p)
 {
@@ -21,7 +21,7 @@ static void draw_row(const struct view *v, struct grid *g, struct rect row, cons
 {
     struct status st;
     status_of(v, s, &st);
-    int end = row.x + row.w, y = row.y;
+    int end = row.x + row.w - PAD_W, y = row.y;
     char number[FORMAT_MAX];
     snprintf(number, sizeof number, "%u", (unsigned)s->number);
 

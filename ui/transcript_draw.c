@@ -157,7 +157,7 @@ static void draw_footer(struct grid *g, int x, int y, int w, const struct messag
     if (s->cached_tokens > 0)
         ADD("%u cached", (unsigned)s->cached_tokens);
     if (s->preemptions > 0)
-        ADD("preempted %u×", (unsigned)s->preemptions);
+        ADD("preempted %ux", (unsigned)s->preemptions);
 #undef ADD
     grid_ellipsis(g, x, y, w, line, n, ROLE_DIM);
 }

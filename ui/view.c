@@ -41,19 +41,7 @@ static void draw_too_small(struct grid *g)
     char text[96];
     snprintf(text, sizeof text, "terminal too small (%d%s%d, needs %d%s%d)", g->w, g->ascii ? "x" : "×", g->h,
              LAYOUT_MIN_W, g->ascii ? "x" : "×", LAYOUT_MIN_H);
-    const char *at = text;
-    for (int y = 0; *at && y < g->h; y++) {
-        size_t n = text_fit(at, strlen(at), g->w, NULL), cut = n;
-        while (at[n] && cut > 0 && at[cut] != ' ') /* at a space, where there is one */
-            cut--;
-        if (at[n] && cut > 0)
-            n = cut;
-        grid_text(g, 0, y, g->w, at, n, ROLE_WARN);
-        at += n;
-        at += *at == ' ';
-        if (n == 0)
-            break;
-    }
+    grid_paragraph(g, (struct rect){0, 0, g->w, g->h}, text, ROLE_WARN);
 }
 
 /* ── the top line ── */
@@ -238,6 +226,20 @@ static void draw_toast(const struct view *v, struct grid *g, struct rect r)
 
 /* ── frames ── */
 
+/* Shortens "HIGH · RUNNING · 41 tok/s" by whole figures until it fits; what can't be is cut when drawn. */
+static void drop_last_figures(const struct view *v, char *about, int room)
+{
+    const char *dot = v->ascii ? " - " : " · ";
+    while (text_width(about, strlen(about)) > room) {
+        char *last = NULL;
+        for (char *p = strstr(about, dot); p; p = strstr(p + 1, dot))
+            last = p;
+        if (!last)
+            return;
+        *last = 0;
+    }
+}
+
 /* The name of a pane in its upper edge, and what it says of itself. */
 static void draw_pane_title(const struct view *v, struct grid *g, const struct pane *p, struct rect frame,
                             bool focused)
@@ -264,15 +266,19 @@ static void draw_pane_title(const struct view *v, struct grid *g, const struct p
     grid_putc(g, x - 1, frame.y, ' ', ROLE_BORDER);
     x = grid_ellipsis(g, x, frame.y, title_w, title, strlen(title), style);
     grid_putc(g, x++, frame.y, ' ', ROLE_BORDER);
-    if (about_w && end - x > 3) {
-        x = grid_ellipsis(g, x, frame.y, end - x - 1, about, strlen(about), ROLE_DIM);
+    int about_room = end - x - 1;
+    if (about_w > about_room)
+        drop_last_figures(v, about, about_room);
+    if (*about && about_room > 2) {
+        x = grid_ellipsis(g, x, frame.y, about_room, about, strlen(about), ROLE_DIM);
         grid_putc(g, x, frame.y, ' ', ROLE_BORDER);
     }
 }
 
+/* The input line shows by its cursor that it has the keys: its frame stays quiet. */
 static bool has_focus(const struct view *v, enum pane_id p)
 {
-    return v->focus == p || (p == PANE_CHAT && v->focus == PANE_INPUT);
+    return v->focus == p;
 }
 
 static void draw_panes(const struct view *v, struct grid *g, const struct layout *l)

@@ -177,7 +177,7 @@ static void build_figures(struct snapshot *s)
         double x = i / 17.0;
         s->rates[i].decode_tps = (float)(420 + 160 * sin(x) + 60 * sin(3.1 * x));
         s->rates[i].prefill_tps = (float)(i % 37 < 6 ? 900 - 120 * (i % 37) : 20);
-        s->rates[i].depth = (uint16_t)(3 + 3 * sin(x / 3));
+        s->rates[i].depth = (uint16_t)(6.5 + 3 * sin(x) + 2 * sin(2.3 * x));
     }
     s->n_rates = SNAP_RATES;
     s->decode_tps = 580;
