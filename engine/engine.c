@@ -20,9 +20,9 @@
 #include "engine/engine_internal.h"
 
 enum {
-    IDLE_US = 50000,      /* how often an idle engine publishes */
-    RETRY_LOOK_US = 2000, /* how often it looks when work is there that may not run yet */
-    GIVE_UP_MS = 1000     /* beyond stop_ms, before a device is taken to hang */
+    IDLE_US = 50000,  /* how often an idle engine publishes */
+    LOOK_US = 200,    /* the shortest it sleeps for something that happens by itself */
+    GIVE_UP_MS = 1000 /* beyond stop_ms, before a device is taken to hang */
 };
 
 /* ---- clock ---- */
@@ -148,6 +148,21 @@ static bool step_if_allowed(struct engine *e)
     return ran;
 }
 
+/* How long to wait for a command when no step can run: until a timeout, the end of coalescing or of the pause
+ * after a failed step, if that comes before it is time to publish again. */
+static int64_t idle_us(const struct engine *e)
+{
+    int64_t wait = IDLE_US;
+    if (e->frozen || !e->sched)
+        return wait;
+    int64_t wake = sched_wake_us(e->sched), retry = e->retry_at_us;
+    if (wake != INT64_MAX && wake - engine_now(e) < wait)
+        wait = wake - engine_now(e);
+    if (retry && retry - clock_now_us() < wait)
+        wait = retry - clock_now_us();
+    return wait > LOOK_US ? wait : LOOK_US;
+}
+
 static void serve(struct engine *e)
 {
     while (!atomic_load(&e->stop)) {
@@ -157,9 +172,7 @@ static void serve(struct engine *e)
         if (ran)
             continue;
         engine_publish(e);
-        bool held_up =
-            e->sched && sched_has_work(e->sched) && !e->frozen && atomic_load(&e->state) == ENGINE_READY;
-        chan_wait(&e->commands, held_up ? RETRY_LOOK_US : IDLE_US);
+        chan_wait(&e->commands, idle_us(e));
     }
 }
 
@@ -177,7 +190,7 @@ static void drain(struct engine *e)
     while (can_run && sched_has_work(e->sched) && clock_now_us() < deadline) {
         engine_take_commands(e);
         if (!engine_run_step(e))
-            chan_wait(&e->commands, RETRY_LOOK_US);
+            chan_wait(&e->commands, idle_us(e));
     }
     if (e->sched)
         sched_cancel_all(e->sched, engine_now(e));

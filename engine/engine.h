@@ -23,6 +23,7 @@
 #include "engine/model/chat_template.h"
 #include "engine/model/model.h"
 #include "engine/sampler.h"
+#include "engine/sched/scheduler.h"
 #include "engine/snapshot.h"
 
 struct engine;
@@ -120,6 +121,19 @@ struct engine_config {
     bool reject_when_full;
     int64_t queue_timeout_ms;
     int64_t stop_ms;     /* drain time at stop */
+
+    /* 0 (false) in the following: without it. */
+    uint32_t max_logits; /* logits rows that the executor can return of one step */
+    enum sched_preemption preemption;
+    uint32_t max_preemptions;
+    bool prefix_cache;
+    uint32_t min_batch_size;
+    double batch_timeout_ms;
+    bool adaptive_timeout;
+    double itl_target_ms;
+    bool limit_memory;   /* by the two limits that follow, in MB; there 0 stands for 70 % and 85 % of the machine's memory */
+    double max_memory_mb, critical_memory_mb;
+    int64_t memory_check_ms; /* how often memory is measured; 0: each second */
 };
 
 /* Starts the thread; state changes come to every inbox. */

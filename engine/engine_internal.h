@@ -214,6 +214,7 @@ struct engine {
     uint32_t n_rates;
     int64_t next_sample_us, next_memory_real_us;
     double memory_mb;
+    struct resource resource;              /* the limits, when memory is limited */
     uint64_t seq;
     struct stats_meter prefill, decode, batches, batch_items;
     struct stats_histogram ttft, itl, latency;

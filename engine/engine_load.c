@@ -28,6 +28,9 @@ enum weft_rc engine_load(struct engine *e, struct weft_err *err)
     const struct exec_info *x = &e->exec->info;
     if (!e->model_name[0])
         snprintf(e->model_name, sizeof e->model_name, "%s", e->model ? e->model->name : "sim");
+    if (e->cfg.limit_memory && (rc = resource_init(&e->resource, e->cfg.max_memory_mb,
+                                                   e->cfg.critical_memory_mb, stats_machine_mb(), err)))
+        return rc;
     struct sched_config sc = {
         .fifo = e->cfg.fifo,
         .one_at_a_time = !e->cfg.batching,
@@ -39,6 +42,16 @@ enum weft_rc engine_load(struct engine *e, struct weft_err *err)
         .n_blocks = x->n_blocks,
         .block_tokens = x->block_tokens,
         .n_ctx = x->n_ctx,
+        .preemption = e->cfg.preemption,
+        .max_preemptions = e->cfg.max_preemptions,
+        .n_park_slots = x->n_park_slots,
+        .prefix_cache = e->cfg.prefix_cache,
+        .min_batch_size = e->cfg.min_batch_size,
+        .batch_timeout_us = (int64_t)(e->cfg.batch_timeout_ms * 1e3),
+        .adaptive_timeout = e->cfg.adaptive_timeout,
+        .itl_target_us = (int64_t)(e->cfg.itl_target_ms * 1e3),
+        .max_logits = e->cfg.max_logits,
+        .resource = e->cfg.limit_memory ? &e->resource : NULL,
         .emit = engine_on_sched_event,
         .emit_ctx = e,
     };

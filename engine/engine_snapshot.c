@@ -12,15 +12,16 @@
 #include <string.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/engine_internal.h"
 
 enum {
     SAMPLE_US = 250000,       /* pace of rates */
-    MEMORY_US = 1000000,      /* pace of the memory figure */
+    MEMORY_MS = 1000,         /* pace of the memory figure, when none is configured */
     RATE_WINDOW_US = 1050000, /* "over the last second": four samples, and some play */
     BATCH_WINDOW_US = 10050000,
-    QUEUE_EAGER = 512,     /* waiters up to which the list is renewed at each publication … */
+    QUEUE_EAGER = 128,     /* waiters up to which the list is renewed at each publication … */
     QUEUE_PACE_US = 100000 /* … and how often beyond */
 };
 
@@ -83,13 +84,22 @@ static void copy_step(struct snap_step *dst, const struct snap_step *src)
 
 /* ---- what is sampled at a steady pace ---- */
 
+static void measure_memory(struct engine *e, int64_t real_us)
+{
+    e->next_memory_real_us = real_us + (e->cfg.memory_check_ms ? e->cfg.memory_check_ms : MEMORY_MS) * 1000;
+    e->memory_mb = stats_resident_mb();
+    if (e->exec && !e->exec->info.host_memory)
+        e->memory_mb += (double)e->exec->info.device_bytes / 1e6;
+    if (e->cfg.limit_memory && resource_update(&e->resource, e->memory_mb))
+        log_msg(LOG_WARN, "memory is %s its limit: %.0f MB of %.0f MB",
+                e->resource.under_pressure ? "above" : "back below", e->memory_mb, e->resource.max_memory_mb);
+}
+
 void engine_sample_stats(struct engine *e)
 {
     int64_t now = engine_now(e), real = clock_now_us();
-    if (real >= e->next_memory_real_us) {
-        e->memory_mb = stats_resident_mb();
-        e->next_memory_real_us = real + MEMORY_US;
-    }
+    if (real >= e->next_memory_real_us)
+        measure_memory(e, real);
     if (now < e->next_sample_us)
         return;
     int64_t span, since_last = now - (e->next_sample_us - SAMPLE_US);
@@ -258,8 +268,11 @@ static void fill_identity(const struct engine *e, struct snapshot *s)
     s->max_depth = e->cfg.max_depth;
     s->aging_rate = e->cfg.aging_rate;
     s->memory_mb = e->memory_mb;
-    s->under_pressure = false;
-    s->can_accept = s->state == ENGINE_READY;
+    s->max_memory_mb = e->resource.max_memory_mb;
+    s->critical_memory_mb = e->resource.critical_memory_mb;
+    s->under_pressure = e->resource.under_pressure;
+    s->can_accept = s->state == ENGINE_READY &&
+                    (!e->cfg.limit_memory || !resource_accepts(&e->resource, PRIO_NORMAL, NULL));
 }
 
 static void fill_steps(const struct engine *e, struct pub_buffer *b)

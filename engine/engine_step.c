@@ -203,7 +203,8 @@ static void sample_all(struct engine *e, const struct plan *plan, const struct e
 
 /* ---- failure ---- */
 
-/* After the pause: the executor is made usable again. What it lost takes those along who depended on it. */
+/* After the pause: the executor is made usable again. If it can't be, all that is under way ends with the
+ * reason. */
 static void recover(struct engine *e)
 {
     struct weft_err err = {0};
@@ -211,21 +212,15 @@ static void recover(struct engine *e)
     e->retry_at_us = 0;
     if (!e->exec->v->recover)
         return;
-    enum weft_rc rc = e->exec->v->recover(e->exec, &lost, &err);
-    if (rc)
+    if (e->exec->v->recover(e->exec, &lost, &err)) {
         engine_set_state(e, ENGINE_FAILED, &err);
-    if (!rc && !lost)
-        return;
-    if (!rc) {
-        weft_err_set(&err, WEFT_BATCH_FAILED,
-                     "the device was reset after a failed step, and its KV blocks are lost");
-        weft_err_num(&err, "step", (double)e->step);
-        weft_err_str(&err, "reason", "KV blocks lost");
-    }
-    for (struct ticket *t = e->live; t; t = t->next)
-        if (t->accepted && (rc || t->rq.n_blocks))
+        for (struct ticket *t = e->live; t; t = t->next)
             give_up(e, t, &err);
-    engine_reap(e);
+        engine_reap(e);
+    } else if (lost) {
+        log_msg(LOG_WARN, "the device was reset: what it held is computed again");
+        sched_kv_lost(e->sched, engine_now(e));
+    }
 }
 
 static void step_failed(struct engine *e, struct weft_err *why)

@@ -133,3 +133,8 @@ double stats_resident_mb(void)
     char *resident = strchr(text, ' ');
     return resident ? (double)strtoull(resident, NULL, 10) * (double)sysconf(_SC_PAGESIZE) / 1e6 : NAN;
 }
+
+double stats_machine_mb(void)
+{
+    return (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / 1e6;
+}

@@ -51,5 +51,7 @@ double stats_histogram_mean_us(const struct stats_histogram *h);
 
 /* Resident memory of this process, in units of 10^6 bytes (/proc/self/statm); NaN when it can't be read. */
 double stats_resident_mb(void);
+/* Memory of this machine, in the same unit. */
+double stats_machine_mb(void);
 
 #endif
