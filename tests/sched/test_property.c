@@ -1,6 +1,6 @@
 /*
  * Property simulation: random requests and commands on tiny pools (1–8 blocks of 1–4 tokens), every feature
- * on or off by the seed. After every step all invariants hold (rig_check, check_plan); at the end every
+ * on or off by the seed. After every step all invariants hold (sim_check, check_plan); at the end every
  * request has ended once, in the way it should, with the tokens that it makes alone, and all blocks are back.
  *
  * A failure prints the seed. WEFT_SEED=n runs that one alone and prints its operations; WEFT_SEEDS=n runs
@@ -39,7 +39,7 @@ static uint32_t below(struct rng *rng, uint32_t n)
 }
 
 /* Any configuration that is legal, small enough that everything collides. */
-static void draw_config(struct rig *g, struct rng *rng)
+static void draw_config(struct sim *g, struct rng *rng)
 {
     struct sched_config *c = &g->cfg;
     c->n_blocks = 1 + below(rng, 8);
@@ -65,14 +65,14 @@ static void draw_config(struct rig *g, struct rng *rng)
 }
 
 struct run {
-    struct rig g;
+    struct sim g;
     struct rng rng;
     uint32_t n_made;
 };
 
 static struct request *random_live(struct run *run)
 {
-    struct rig *g = &run->g;
+    struct sim *g = &run->g;
     for (int tries = 0; tries < 8 && g->n_reqs; tries++) {
         struct request *r = g->reqs[below(&run->rng, (uint32_t)g->n_reqs)];
         if (r->arrival && !req_is_over(r))
@@ -84,9 +84,9 @@ static struct request *random_live(struct run *run)
 /* Prompts are drawn so that beginnings are often shared, up to any point. */
 static void draw_prompt(struct run *run, struct request *r)
 {
-    struct rig *g = &run->g;
+    struct sim *g = &run->g;
     if (below(&run->rng, 3) == 0)
-        return; /* keep what rig_make drew: unlike any other */
+        return; /* keep what sim_make drew: unlike any other */
     const struct request *like = below(&run->rng, 3) ? g->reqs[below(&run->rng, (uint32_t)g->n_reqs)] : NULL;
     uint32_t differs = below(&run->rng, r->n_prompt + 1);
     for (uint32_t i = 0; i < r->n_prompt; i++) {
@@ -100,20 +100,20 @@ static void draw_prompt(struct run *run, struct request *r)
 
 static void op_submit(struct run *run)
 {
-    struct rig *g = &run->g;
+    struct sim *g = &run->g;
     char id[16];
     struct weft_err err = {0};
     uint32_t pool = g->cfg.n_blocks * g->cfg.block_tokens;
     uint32_t n_prompt = 1 + below(&run->rng, pool), max_tokens = below(&run->rng, pool + 2 - n_prompt);
     snprintf(id, sizeof id, "r%u", run->n_made++);
     struct request *r =
-        rig_make(g, id, (enum prio)((int)below(&run->rng, 4) - 1), n_prompt, max_tokens, rng_u64(&run->rng));
+        sim_make(g, id, (enum prio)((int)below(&run->rng, 4) - 1), n_prompt, max_tokens, rng_u64(&run->rng));
     r->all_logits = !max_tokens;
     r->preemptible = below(&run->rng, 5) > 0;
     r->salt = below(&run->rng, 6) == 0;
     r->timeout_us = below(&run->rng, 5) ? 0 : 1 + below(&run->rng, 40000);
     draw_prompt(run, r);
-    enum weft_rc rc = rig_offer(g, r, &err);
+    enum weft_rc rc = sim_offer(g, r, &err);
     SAY("%lld submit %s %s prompt %u max %u%s%s%s: %s\n", (long long)g->now_us, r->id, prio_name(r->base),
         n_prompt, max_tokens, r->preemptible ? "" : " kept", r->fork_of ? " fork of " : "",
         r->fork_of ? r->fork_of : "", weft_rc_name(rc));
@@ -144,7 +144,7 @@ static void op_priority(struct run *run)
 
 static void op_configure(struct run *run)
 {
-    struct rig *g = &run->g;
+    struct sim *g = &run->g;
     struct sched_config c = g->cfg;
     c.max_batch_size = 1 + below(&run->rng, 5);
     c.max_batch_tokens = c.max_batch_size + below(&run->rng, 12);
@@ -158,11 +158,11 @@ static void op_configure(struct run *run)
 
 static void op_step(struct run *run)
 {
-    struct rig *g = &run->g;
+    struct sim *g = &run->g;
     if (below(&run->rng, 40) == 0)
         exec_sim_fail_at(g->x, 1);
     uint64_t failed = g->steps_failed;
-    if (!rig_step(g))
+    if (!sim_step(g))
         g->now_us += 500;
     struct sched_counts c;
     sched_counts(g->s, &c);
@@ -172,11 +172,11 @@ static void op_step(struct run *run)
         SAY("%lld step failed\n", (long long)g->now_us);
         if (below(&run->rng, 3) == 0)
             sched_kv_lost(g->s, g->now_us);
-        assert_true(rig_check(g));
+        assert_true(sim_check(g));
     }
 }
 
-static void check_ends(const struct rig *g)
+static void check_ends(const struct sim *g)
 {
     struct sched_counts c;
     sched_counts(g->s, &c);
@@ -185,25 +185,25 @@ static void check_ends(const struct rig *g)
     assert_int_equal(c.waiting + c.running, 0);
     for (size_t i = 0; i < g->n_reqs; i++) {
         const struct request *r = g->reqs[i];
-        bool submitted = rig_count(g, SCHED_SUBMIT, r) == 1;
-        assert_int_equal(rig_count(g, SCHED_REJECT, r), !submitted);
-        assert_int_equal(rig_count(g, SCHED_FINISH, r), submitted);
+        bool submitted = sim_count(g, SCHED_SUBMIT, r) == 1;
+        assert_int_equal(sim_count(g, SCHED_REJECT, r), !submitted);
+        assert_int_equal(sim_count(g, SCHED_FINISH, r), submitted);
         if (!submitted)
             continue;
         assert_true(req_is_over(r));
         assert_true(r->state != REQ_FAILED || r->error.code == WEFT_BATCH_FAILED ||
                     r->error.code == WEFT_QUEUE_FULL);
         assert_true(r->preemptions <= g->cfg.max_preemptions || g->steps_failed ||
-                    rig_count(g, SCHED_PREEMPT, r) == r->preemptions);
-        if (!rig_same_alone(g, r, r->state == REQ_COMPLETED))
+                    sim_count(g, SCHED_PREEMPT, r) == r->preemptions);
+        if (!sim_same_alone(g, r, r->state == REQ_COMPLETED))
             fail_msg("the tokens of %s depend on its company", r->id);
     }
 }
 
-static void note_events(const struct rig *g)
+static void note_events(const struct sim *g)
 {
     for (size_t i = 0; i < g->n_events; i++) {
-        const struct rig_event *e = &g->events[i];
+        const struct sim_event *e = &g->events[i];
         seen.parked += e->type == SCHED_PREEMPT && e->parked;
         seen.dropped += e->type == SCHED_PREEMPT && !e->parked;
         seen.restored += e->type == SCHED_RESUME ? e->blocks : 0;
@@ -221,9 +221,9 @@ static void run_seed(uint64_t seed, uint32_t max_ops)
 {
     struct run run = {0};
     rng_seed(&run.rng, seed * 7919);
-    rig_init(&run.g);
+    sim_init(&run.g);
     draw_config(&run.g, &run.rng);
-    rig_start(&run.g);
+    sim_start(&run.g);
     sched_set_costs(run.g.s, run.g.sim.park_us, below(&run.rng, 3) * 20);
     SAY("seed %llu: %u blocks of %u, batch %u, %u tokens, preemption %d cap %u, %u slots, cache %d\n",
         (unsigned long long)seed, run.g.cfg.n_blocks, run.g.cfg.block_tokens, run.g.cfg.max_batch_size,
@@ -237,12 +237,12 @@ static void run_seed(uint64_t seed, uint32_t max_ops)
         if (below(&run.rng, 60) == 0)
             op_configure(&run);
         ops[below(&run.rng, sizeof ops / sizeof ops[0])](&run);
-        assert_true(rig_check(&run.g));
+        assert_true(sim_check(&run.g));
     }
-    rig_run(&run.g, 20000); /* with no more faults everything ends, and within a bound */
+    sim_run(&run.g, 20000); /* with no more faults everything ends, and within a bound */
     check_ends(&run.g);
     note_events(&run.g);
-    rig_deinit(&run.g);
+    sim_deinit(&run.g);
 }
 
 static uint64_t env(const char *name, uint64_t otherwise)
@@ -286,21 +286,21 @@ static void test_swapped_table_entry_is_caught(void **state)
 {
     (void)state;
     for (uint64_t step = 2; step < 8; step++) {
-        struct rig g;
-        rig_init(&g);
-        rig_start(&g);
-        struct request *r = rig_submit(&g, "r", PRIO_NORMAL, 11, 9, step);
+        struct sim g;
+        sim_init(&g);
+        sim_start(&g);
+        struct request *r = sim_submit(&g, "r", PRIO_NORMAL, 11, 9, step);
         exec_sim_swap_at(g.x, step);
-        rig_run(&g, 100);
-        struct rig alone;
-        rig_init(&alone);
-        rig_start(&alone);
-        struct request *ref = rig_submit(&alone, "r", PRIO_NORMAL, 11, 9, step);
-        rig_run(&alone, 100);
+        sim_run(&g, 100);
+        struct sim alone;
+        sim_init(&alone);
+        sim_start(&alone);
+        struct request *ref = sim_submit(&alone, "r", PRIO_NORMAL, 11, 9, step);
+        sim_run(&alone, 100);
         assert_int_equal(r->n_ids, ref->n_ids);
         assert_memory_not_equal(r->ids, ref->ids, r->n_ids * sizeof(*r->ids));
-        rig_deinit(&alone);
-        rig_deinit(&g);
+        sim_deinit(&alone);
+        sim_deinit(&g);
     }
 }
 

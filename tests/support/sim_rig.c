@@ -15,13 +15,13 @@
 /* Events are recorded as they come. */
 static void on_event(void *ctx, const struct sched_event *ev)
 {
-    struct rig *g = ctx;
+    struct sim *g = ctx;
     if (!g->record)
         return;
     if (mem_grow(&g->events, &g->cap_events, g->n_events + 1, sizeof(*g->events)))
         abort();
-    struct rig_event *e = &g->events[g->n_events++];
-    *e = (struct rig_event){
+    struct sim_event *e = &g->events[g->n_events++];
+    *e = (struct sim_event){
         .type = ev->type,
         .now_us = ev->now_us,
         .req = ev->req,
@@ -44,9 +44,9 @@ static void on_event(void *ctx, const struct sched_event *ev)
     }
 }
 
-void rig_init(struct rig *g)
+void sim_init(struct sim *g)
 {
-    *g = (struct rig){
+    *g = (struct sim){
         .cfg = {.aging_rate = 0.1,
                 .max_batch_size = 8,
                 .max_batch_tokens = 64,
@@ -61,7 +61,7 @@ void rig_init(struct rig *g)
     };
 }
 
-void rig_start(struct rig *g)
+void sim_start(struct sim *g)
 {
     struct weft_err err = {0};
     g->cfg.emit = on_event;
@@ -74,7 +74,7 @@ void rig_start(struct rig *g)
         fail_msg("%s", err.message);
 }
 
-void rig_deinit(struct rig *g)
+void sim_deinit(struct sim *g)
 {
     sched_destroy(g->s);
     exec_destroy(g->x);
@@ -84,10 +84,10 @@ void rig_deinit(struct rig *g)
     }
     mem_free(g->reqs);
     mem_free(g->events);
-    *g = (struct rig){0};
+    *g = (struct sim){0};
 }
 
-struct request *rig_make(struct rig *g, const char *id, enum prio base, uint32_t n_prompt,
+struct request *sim_make(struct sim *g, const char *id, enum prio base, uint32_t n_prompt,
                          uint32_t max_tokens, uint64_t seed)
 {
     struct request *r = mem_calloc(1, sizeof(*r));
@@ -109,23 +109,23 @@ struct request *rig_make(struct rig *g, const char *id, enum prio base, uint32_t
     return r;
 }
 
-enum weft_rc rig_offer(struct rig *g, struct request *r, struct weft_err *err)
+enum weft_rc sim_offer(struct sim *g, struct request *r, struct weft_err *err)
 {
     return sched_submit(g->s, r, g->now_us, err);
 }
 
-struct request *rig_submit(struct rig *g, const char *id, enum prio base, uint32_t n_prompt,
+struct request *sim_submit(struct sim *g, const char *id, enum prio base, uint32_t n_prompt,
                            uint32_t max_tokens, uint64_t seed)
 {
-    struct request *r = rig_make(g, id, base, n_prompt, max_tokens, seed);
+    struct request *r = sim_make(g, id, base, n_prompt, max_tokens, seed);
     struct weft_err err = {0};
-    if (rig_offer(g, r, &err))
+    if (sim_offer(g, r, &err))
         fail_msg("%s refused: %s", id, err.message);
     return r;
 }
 
 /* A plan must be sound before it is run: within its limits, and covering what it writes. */
-static bool check_plan(const struct rig *g, const struct plan *p)
+static bool check_plan(const struct sim *g, const struct plan *p)
 {
     uint32_t n_tokens = 0;
     bool ok = p->n_items <= g->cfg.max_batch_size && p->budget <= g->cfg.max_batch_tokens;
@@ -144,7 +144,7 @@ static bool check_plan(const struct rig *g, const struct plan *p)
     return ok;
 }
 
-bool rig_step(struct rig *g)
+bool sim_step(struct sim *g)
 {
     const struct plan *p = sched_plan(g->s, g->now_us);
     if (!p)
@@ -169,15 +169,15 @@ bool rig_step(struct rig *g)
         sched_commit(g->s, results, out.dur_us, g->now_us);
     }
     if (g->audit)
-        assert_true(rig_check(g));
+        assert_true(sim_check(g));
     return true;
 }
 
-void rig_run(struct rig *g, uint32_t limit)
+void sim_run(struct sim *g, uint32_t limit)
 {
     for (uint32_t i = 0; sched_has_work(g->s); i++) {
         assert_true(i < limit);
-        if (rig_step(g))
+        if (sim_step(g))
             continue;
         int64_t wake = sched_wake_us(g->s);
         if (!sched_has_work(g->s))
@@ -187,7 +187,7 @@ void rig_run(struct rig *g, uint32_t limit)
     }
 }
 
-const struct rig_event *rig_event(const struct rig *g, enum sched_event_type type, const struct request *r,
+const struct sim_event *sim_event(const struct sim *g, enum sched_event_type type, const struct request *r,
                                   uint32_t nth)
 {
     for (size_t i = 0; i < g->n_events; i++)
@@ -196,21 +196,21 @@ const struct rig_event *rig_event(const struct rig *g, enum sched_event_type typ
     return NULL;
 }
 
-uint32_t rig_count(const struct rig *g, enum sched_event_type type, const struct request *r)
+uint32_t sim_count(const struct sim *g, enum sched_event_type type, const struct request *r)
 {
     uint32_t n = 0;
-    while (rig_event(g, type, r, n))
+    while (sim_event(g, type, r, n))
         n++;
     return n;
 }
 
-long rig_when(const struct rig *g, enum sched_event_type type, const struct request *r)
+long sim_when(const struct sim *g, enum sched_event_type type, const struct request *r)
 {
-    const struct rig_event *e = rig_event(g, type, r, 0);
+    const struct sim_event *e = sim_event(g, type, r, 0);
     return e ? (long)(e - g->events) : -1;
 }
 
-bool rig_check(const struct rig *g)
+bool sim_check(const struct sim *g)
 {
     char why[256];
     struct sched_counts c;
@@ -233,20 +233,20 @@ bool rig_check(const struct rig *g)
     return ok;
 }
 
-bool rig_same_alone(const struct rig *g, const struct request *r, bool whole)
+bool sim_same_alone(const struct sim *g, const struct request *r, bool whole)
 {
-    struct rig alone;
-    rig_init(&alone);
+    struct sim alone;
+    sim_init(&alone);
     alone.record = alone.audit = false;
     alone.cfg.block_tokens = g->cfg.block_tokens;
     alone.cfg.n_blocks = (r->n_prompt + r->max_tokens) / g->cfg.block_tokens + 1;
     alone.sim.n_vocab = g->sim.n_vocab;
-    rig_start(&alone);
-    struct request *ref = rig_make(&alone, r->id, r->base, r->n_prompt, r->max_tokens, 0);
+    sim_start(&alone);
+    struct request *ref = sim_make(&alone, r->id, r->base, r->n_prompt, r->max_tokens, 0);
     ref->all_logits = r->all_logits;
     memcpy(ref->ids, r->ids, r->n_prompt * sizeof(*r->ids));
-    assert_int_equal(rig_offer(&alone, ref, NULL), WEFT_OK);
-    rig_run(&alone, UINT32_MAX);
+    assert_int_equal(sim_offer(&alone, ref, NULL), WEFT_OK);
+    sim_run(&alone, UINT32_MAX);
     bool ok = !whole || r->n_ids == ref->n_ids;
     for (uint32_t i = 0; i < r->n_ids && ok; i++)
         ok = r->ids[i] == ref->ids[i];
@@ -259,6 +259,6 @@ bool rig_same_alone(const struct rig *g, const struct request *r, bool whole)
             print_error(" %u", ref->ids[i]);
         print_error("\n");
     }
-    rig_deinit(&alone);
+    sim_deinit(&alone);
     return ok;
 }
