@@ -16,7 +16,7 @@
 #define NOT_SPACE "[^" SPACE_CHARS "]"
 #define SYMBOL    "[^" SPACE_CHARS "\\p{L}\\p{N}]"
 
-/* One digit group at a time, as GPT-2 was published (openai/gpt-2, encoder.py), without its last alternative:
+/* As GPT-2 was published (openai/gpt-2, encoder.py), without its last alternative:
  * white space that nothing matches is a piece of its own anyway. */
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?" SYMBOL "+|" SPACE "+(?!" NOT_SPACE ")"
 
@@ -34,17 +34,26 @@ static const char *const passes_qwen2[PASSES_MAX] = {LLAMA3("")};
 static const char *const passes_default[PASSES_MAX] = {"[\\p{P}$+<=>^~|]+", GPT2, "\\p{N}+",
                                                        "[0-9][0-9][0-9]"};
 
+/* clang-format off */
 static const struct pre_entry {
     struct tok_pre_traits traits;
     const char *const *passes;
 } pre_table[] = {
-    {{"default", false, false}, passes_default},  {{"gpt-2", false, false}, passes_gpt2},
-    {{"phi-2", false, false}, passes_gpt2},       {{"smollm", false, false}, passes_smollm},
-    {{"starcoder", false, false}, passes_smollm}, {{"refact", false, false}, passes_smollm},
-    {{"command-r", false, false}, passes_smollm}, {{"llama-bpe", true, true}, passes_llama3},
-    {{"llama3", true, true}, passes_llama3},      {{"llama-v3", true, true}, passes_llama3},
-    {{"qwen2", false, false}, passes_qwen2},      {{"deepseek-r1-qwen", false, false}, passes_qwen2},
+    /* name, whole tokens, BOS by default */
+    {{"default", false, false}, passes_default},
+    {{"gpt-2", false, false}, passes_gpt2},
+    {{"phi-2", false, false}, passes_gpt2},
+    {{"smollm", false, false}, passes_smollm},
+    {{"starcoder", false, false}, passes_smollm},
+    {{"refact", false, false}, passes_smollm},
+    {{"command-r", false, false}, passes_smollm},
+    {{"llama-bpe", true, true}, passes_llama3},
+    {{"llama3", true, true}, passes_llama3},
+    {{"llama-v3", true, true}, passes_llama3},
+    {{"qwen2", false, false}, passes_qwen2},
+    {{"deepseek-r1-qwen", false, false}, passes_qwen2},
 };
+/* clang-format on */
 
 enum { N_PRE = sizeof pre_table / sizeof pre_table[0] };
 

@@ -20,6 +20,7 @@ struct reading {
     const struct gguf *g;
     const struct gguf_kv *tokens, *merges;
     struct tok_strmap by_text; /* the file's texts → ids */
+    bool *spelled;             /* by id: the text is in the byte alphabet, and bytes[id] is what it spells */
     struct tok_vocab *v;
     struct weft_err *err;
 };
@@ -171,7 +172,8 @@ static enum weft_rc decode_texts(struct reading *r, const struct alphabet *alpha
         total += r->tokens->strings[id].n;
     v->arena = mem_alloc(total);
     v->bytes = mem_calloc(v->n, sizeof *v->bytes);
-    if (!v->arena || !v->bytes)
+    r->spelled = mem_calloc(v->n, sizeof *r->spelled);
+    if (!v->arena || !v->bytes || !r->spelled)
         return weft_err_nomem(r->err, "tok_vocab", total);
 
     char *at = v->arena;
@@ -187,6 +189,7 @@ static enum weft_rc decode_texts(struct reading *r, const struct alphabet *alpha
             n = 1;
         } else if (in_alphabet(v->type[id])) {
             n = alphabet_decode(alphabet, text, at);
+            r->spelled[id] = n != SIZE_MAX;
         }
         if (n == SIZE_MAX) {
             n = text.n;
@@ -269,7 +272,7 @@ static enum weft_rc index_whole_tokens(struct reading *r, bool whole_tokens)
 
     for (uint32_t id = 0; ok && id < v->n; id++) {
         struct gguf_str bytes = v->bytes[id];
-        if (!in_alphabet(v->type[id]) || bytes.n == 0)
+        if (!r->spelled[id] || bytes.n == 0)
             continue;
         if (!whole_tokens) {
             ids.n = 0;
@@ -291,30 +294,28 @@ static enum weft_rc index_whole_tokens(struct reading *r, bool whole_tokens)
  * them a wrong type; so a token of such a name is a control token and ends a generation, whatever the file
  * says. Those with `if_control` could be plain text, and count only when the file calls them control tokens.
  */
+/* clang-format off */
 static const struct eog_name {
     const char *text;
     bool if_control;
 } eog_names[] = {
-    {"<|im_end|>", false},
-    {"<|endoftext|>", false},
-    {"<|eot_id|>", false},
-    {"<|eom_id|>", false},
-    {"<|end_of_text|>", false},
-    {"<|end|>", false},
-    {"<|eot|>", false},
-    {"<|return|>", false},
-    {"<|call|>", false},
-    {"<end_of_turn>", false},
-    {"<EOT>", true},
-    {"</s>", true},
-    {"<eos>", true},
+    {"<|im_end|>", false},       /* ChatML: SmolLM2, Qwen */
+    {"<|endoftext|>", false},    /* GPT-2 and many */
+    {"<|eot_id|>", false},       /* Llama 3 */
+    {"<|eom_id|>", false},       /* Llama 3.1, before a tool runs */
+    {"<|end_of_text|>", false},  /* Llama 3, Granite */
+    {"<|end|>", false},          /* Phi 3 */
+    {"<|eot|>", false},          /* Llama 4 */
     {"<|end_of_turn|>", false},
-    {"<\xef\xbd\x9c"
-     "end\xe2\x96\x81"
-     "of\xe2\x96\x81"
-     "sentence\xef\xbd\x9c>",
-     false},
+    {"<|return|>", false},       /* gpt-oss, with the next */
+    {"<|call|>", false},
+    {"<end_of_turn>", false},    /* Gemma */
+    {"<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", false}, /* DeepSeek */
+    {"<EOT>", true},
+    {"</s>", true},              /* Llama 2, Mistral, Zephyr */
+    {"<eos>", true},
 };
+/* clang-format on */
 enum { N_EOG_NAMES = sizeof eog_names / sizeof eog_names[0] };
 
 /* Where `eog` is set the id ends a generation. */
@@ -401,6 +402,7 @@ enum weft_rc tok_vocab_init(struct tok_vocab *v, const struct gguf *g, bool whol
     *v = (struct tok_vocab){0};
     enum weft_rc rc = read_vocab(&r, whole_tokens, add_bos);
     tok_strmap_deinit(&r.by_text);
+    mem_free(r.spelled);
     if (rc != WEFT_OK)
         tok_vocab_deinit(v);
     return rc;

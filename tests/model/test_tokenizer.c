@@ -120,6 +120,18 @@ static void plain_text_gives_no_control_token(void **state)
     tok_destroy(t);
 }
 
+/* Nor a token whose text isn't in the byte alphabet, though its bytes be the piece's: the one spelled in it
+ * is meant. */
+static void whole_tokens_are_those_spelled_in_the_alphabet(void **state)
+{
+    (void)state;
+    static const struct tok_build_token extra[] = {NORMAL("\xe4\xb8\xad"),
+                                                   NORMAL("\xc3\xa4\xc2\xb8\xc5\x83")};
+    struct tok *t = tok_build_sound("llama-bpe", extra, 2, NULL, 0);
+    CHECK(t, "\xe4\xb8\xad", TOK_PLAIN, X1);
+    tok_destroy(t);
+}
+
 /* The plain way: look at every pair, merge the best, start again. */
 static size_t merge_plainly(uint32_t *id, size_t n, const struct tok_merge *table, uint32_t n_ids)
 {
@@ -610,6 +622,7 @@ int main(void)
         cmocka_unit_test(first_of_duplicate_merges_wins),
         cmocka_unit_test(whole_tokens_only_where_the_pre_tokenizer_says_so),
         cmocka_unit_test(plain_text_gives_no_control_token),
+        cmocka_unit_test(whole_tokens_are_those_spelled_in_the_alphabet),
         cmocka_unit_test(merges_equal_those_made_plainly),
         cmocka_unit_test(a_long_piece_takes_no_quadratic_time),
         cmocka_unit_test(every_byte_has_its_token),
