@@ -328,6 +328,20 @@ static void decode_refuses_unknown_ids(void **state)
     tok_destroy(t);
 }
 
+static void a_text_too_long_is_refused_unread(void **state)
+{
+    (void)state;
+    struct tok *t = tok_build_sound("gpt-2", NULL, 0, NULL, 0);
+    struct tok_ids ids = {0};
+    struct weft_err err = {0};
+    assert_int_equal(tok_encode(t, "x", ((size_t)1 << 30) + 1, TOK_PLAIN, NULL, &ids, &err),
+                     WEFT_INVALID_REQUEST);
+    assert_non_null(strstr(err.message, "1073741825"));
+    assert_non_null(strstr(err.message, "1073741824"));
+    assert_int_equal(ids.n, 0);
+    tok_destroy(t);
+}
+
 /* --- special tokens --- */
 
 static const struct tok_build_token chat[] = {
@@ -630,6 +644,7 @@ int main(void)
         cmocka_unit_test(bytes_without_a_token_are_left_out),
         cmocka_unit_test(texts_outside_the_alphabet_are_kept),
         cmocka_unit_test(decode_refuses_unknown_ids),
+        cmocka_unit_test(a_text_too_long_is_refused_unread),
         cmocka_unit_test(special_tokens_by_mode),
         cmocka_unit_test(special_tokens_longest_first),
         cmocka_unit_test(special_tokens_equal_those_found_plainly),
