@@ -10,6 +10,7 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/exec/exec_cl_impl.h"
+#include "engine/exec/pocl_cache.h"
 
 static enum weft_rc check_precision(const char *precision, struct weft_err *err)
 {
@@ -86,13 +88,11 @@ static void device_down(struct on_device *d)
     ocl_close(&d->ocl);
 }
 
-/* Everything on the device, from the model's file. On failure nothing is left. */
-static enum weft_rc device_up(struct exec_cl *x, struct weft_err *err)
+static enum weft_rc device_fill(struct exec_cl *x, int cache, struct weft_err *err)
 {
     const struct exec_cl_config *cfg = &x->cfg;
     struct on_device *d = &x->device;
     const size_t plane = ops_block_floats(&x->shape) * sizeof(float) * x->base.info.n_blocks;
-    int cache = cfg->cache_dir ? program_cache_open(cfg->cache_dir) : -1;
     enum weft_rc rc = ocl_open(cfg->device, cfg->profile, &d->ocl, err);
     if (!rc)
         rc = ocl_buf_create(&d->ocl, plane, "the K cache", &d->kv.k, err);
@@ -106,10 +106,36 @@ static enum weft_rc device_up(struct exec_cl *x, struct weft_err *err)
     if (!rc)
         rc = forward_init(&d->ocl, &d->ops, &d->weights, &x->model->shape, &x->batch, &d->forward, err);
     if (!rc)
-        rc = ocl_finish(&d->ocl, err);
+        rc = ops_prime(&d->ops, &d->forward.x, err);
+    return rc;
+}
+
+static bool is_pocl(const struct ocl *o)
+{
+    return strcmp(o->info.platform, "Portable Computing Language") == 0;
+}
+
+/* Everything on the device, from the model's file. On failure nothing is left. PoCL keeps built kernels
+ * itself (pocl_cache.h), and asking it for binaries would compile everything a second time; others' are kept
+ * by program.h. */
+static enum weft_rc device_up(struct exec_cl *x, struct weft_err *err)
+{
+    const struct exec_cl_config *cfg = &x->cfg;
+    struct on_device *d = &x->device;
+    struct pocl_cache pocl;
+    const int cache = cfg->cache_dir ? program_cache_open(cfg->cache_dir) : -1;
+    if (cfg->threads) {
+        char n[16];
+        snprintf(n, sizeof n, "%u", (unsigned)cfg->threads);
+        setenv("POCL_MAX_PTHREAD_COUNT", n, 1); /* read at PoCL's first use */
+    }
+    pocl_cache_begin(cfg->cache_dir, cache, &pocl);
+    enum weft_rc rc = device_fill(x, cache, err);
+    const bool ours = !rc && is_pocl(&d->ocl);
+    pocl_cache_end(&pocl, ours);
     if (rc)
         device_down(d);
-    else
+    else if (!ours)
         ops_keep(&d->ops, cache);
     if (cache >= 0)
         close(cache);
@@ -122,7 +148,7 @@ static void describe(struct exec_cl *x)
     const struct exec_cl_device *d = &x->device.ocl.info;
     char word[32];
     size_t n = 0;
-    const char *platform = strcmp(d->platform, "Portable Computing Language") == 0 ? "pocl" : d->platform;
+    const char *platform = is_pocl(&x->device.ocl) ? "pocl" : d->platform;
     while (n + 1 < sizeof word && platform[n] && platform[n] != ' ' && platform[n] != '(') {
         word[n] = (char)tolower((unsigned char)platform[n]);
         n++;
@@ -343,10 +369,8 @@ enum weft_rc exec_cl_create(const struct model *model, const struct exec_cl_conf
         rc = weft_err_nomem(err, "executor", sizeof *x);
     if (!rc)
         rc = prepare(x, err);
-    if (!rc) {
-        ocl_environment(x->cache_dir, cfg->threads);
+    if (!rc)
         rc = device_up(x, err);
-    }
     if (rc) {
         cl_destroy(&x->base);
         return rc;

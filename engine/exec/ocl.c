@@ -2,7 +2,6 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/mem.h"
@@ -95,21 +94,6 @@ enum weft_rc ocl_error(struct weft_err *err, const char *call, cl_int e)
     weft_err_set(err, WEFT_INTERNAL_ERROR, "%s failed: %s (%d)", call, ocl_error_name(e), (int)e);
     weft_err_str(err, "where", call);
     return WEFT_INTERNAL_ERROR;
-}
-
-void ocl_environment(const char *cache_dir, uint32_t threads)
-{
-    if (threads) {
-        char n[16];
-        snprintf(n, sizeof n, "%u", (unsigned)threads);
-        setenv("POCL_MAX_PTHREAD_COUNT", n, 1);
-    }
-    if (cache_dir) {
-        char path[4096];
-        int n = snprintf(path, sizeof path, "%s/pocl", cache_dir);
-        if (n > 0 && (size_t)n < sizeof path)
-            setenv("POCL_CACHE_DIR", path, 0);
-    }
 }
 
 enum weft_rc ocl_open(const char *selection, bool profile, struct ocl *out, struct weft_err *err)
@@ -287,8 +271,12 @@ void ocl_profile_reset(struct ocl *o)
 enum weft_rc ocl_launch(struct ocl *o, const struct ocl_kernel *k, size_t n0, size_t n1,
                         const struct ocl_arg *args, unsigned n_args, struct weft_err *err)
 {
-    if (!n0 || !n1)
+    if (o->priming) {
+        n0 = n0 ? n0 : 1;
+        n1 = n1 ? n1 : 1;
+    } else if (!n0 || !n1) {
         return WEFT_OK;
+    }
     char call[96];
     cl_int e = CL_SUCCESS;
     for (unsigned i = 0; i < n_args && !e; i++)

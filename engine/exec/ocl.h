@@ -35,6 +35,7 @@ struct ocl {
     unsigned local_size;     /* work-items a group: 1 on a CPU */
     uint64_t allocated;      /* bytes of all buffers alive */
     bool profile;            /* time every launch */
+    bool priming;            /* launches of nothing launch one work-item all the same: see ops_prime */
     struct ocl_timed *timed; /* launches since the last wait, when profiling */
     size_t n_timed, cap_timed;
     struct exec_cl_profile_row rows[OCL_PROFILE_MAX];
@@ -52,10 +53,6 @@ struct ocl_kernel {
     cl_kernel kernel;
     const char *name; /* static: of the source's function without its variant */
 };
-
-/* Settings that runtimes read from the environment at their first use: PoCL's thread count (threads > 0) and
- * cache directory (under cache_dir, unless the user set one). NULL cache_dir: left alone. */
-void ocl_environment(const char *cache_dir, uint32_t threads);
 
 /* Opens the device that `selection` names (exec_cl_config.device). */
 enum weft_rc ocl_open(const char *selection, bool profile, struct ocl *out, struct weft_err *err);

@@ -17,11 +17,10 @@ static const struct {
     {QUANT_F16, "#define WT_F16"},   {QUANT_BF16, "#define WT_BF16"}, {QUANT_F32, "#define WT_F32"},
 };
 
-static void common_options(const struct ocl *o, const struct ops_shape *s, char *out, size_t n)
+void ops_options(const struct ocl *o, struct program_spec *spec)
 {
-    snprintf(out, n, "-cl-std=CL1.2%s -DLWS=%u -DHEAD_DIM=%u -DGROUP=%u -DBLOCK_TOKENS=%u -DPART=%d",
-             o->correct_divide ? " -cl-fp32-correctly-rounded-divide-sqrt" : "", o->local_size, s->head_dim,
-             s->n_head / s->n_head_kv, s->block_tokens, OPS_PART);
+    snprintf(spec->options, sizeof spec->options, "-cl-std=CL1.2%s -DLWS=%u",
+             o->correct_divide ? " -cl-fp32-correctly-rounded-divide-sqrt" : "", o->local_size);
 }
 
 /* A program and the kernels in it. */
@@ -43,8 +42,7 @@ static enum weft_rc open_weight_program(struct ops *ops, size_t which, int cache
                                           "#define TB 1", "matmul.cl", "#undef TB\n#define TB 4", "matmul.cl",
                                           "#undef TB\n#define TB 8", "matmul.cl", "#undef TB\n#define TB 12",
                                           "matmul.cl"}};
-    snprintf(spec.options, sizeof spec.options, "-cl-std=CL1.2%s -DLWS=%u",
-             ops->o->correct_divide ? " -cl-fp32-correctly-rounded-divide-sqrt" : "", ops->o->local_size);
+    ops_options(ops->o, &spec);
     struct program *p;
     enum weft_rc rc = open_program(ops, &spec, cache_fd, &p, err);
     if (!rc)
@@ -63,7 +61,12 @@ static enum weft_rc open_layer_program(struct ops *ops, int cache_fd, struct wef
                                 .parts = {"common.clh", "attention.clh", "norm.cl", "rope.cl", "#define TQ 1",
                                           "attention.cl", "#undef TQ\n#define TQ 4", "attention.cl",
                                           "attention_merge.cl"}};
-    common_options(ops->o, &ops->shape, spec.options, sizeof spec.options);
+    ops_options(ops->o, &spec);
+    const size_t n = strlen(spec.options);
+    const struct ops_shape *s = &ops->shape;
+    snprintf(spec.options + n, sizeof spec.options - n,
+             " -DHEAD_DIM=%u -DGROUP=%u -DBLOCK_TOKENS=%u -DPART=%d", s->head_dim, s->n_head / s->n_head_kv,
+             s->block_tokens, OPS_PART);
     const struct {
         const char *function, *label;
         struct ocl_kernel *kernel;
@@ -229,4 +232,35 @@ enum weft_rc ops_attention_merge(struct ops *ops, const struct ocl_buf *partials
     const struct ocl_arg args[] = {OCL_BUF(partials), OCL_BUF(jobs), OCL_BUF(out.buf), OCL_ARG(stride),
                                    OCL_ARG(n_head)};
     return ocl_launch(ops->o, &ops->attention_merge, ops->shape.n_head, n_jobs, args, N_ARGS(args), err);
+}
+
+enum weft_rc ops_prime(struct ops *ops, const struct ocl_buf *any, struct weft_err *err)
+{
+    const struct rows r = {any, 0, 0};
+    const struct ops_kv kv = {*any, *any};
+    const struct ops_shape shape = ops->shape;
+    enum weft_rc rc = WEFT_OK;
+    ops->o->priming = true;
+    for (unsigned t = 0; t < QUANT_TYPE_LIMIT && !rc; t++) {
+        const struct matrix m = {.type = (enum quant_type)t, .weights = *any, .scales = *any};
+        if (!ops->embed[t].kernel)
+            continue;
+        rc = ops_embed(ops, &m, any, r, 0, err);
+        for (unsigned i = 0; i < OPS_TILES && !rc; i++)
+            rc = ops_matmul(ops, &m, r, r, tiles[i], OPS_STORE, err);
+    }
+    ops->shape.n_head = ops->shape.n_head_kv = 0;
+    if (!rc)
+        rc = ops_rmsnorm(ops, r, any, NULL, r, 0, 1.0f, 0, err);
+    if (!rc)
+        rc = ops_rope_store(ops, r, 0, 0, any, any, 0, r, &kv, 0, 0, err);
+    if (!rc)
+        rc = ops_attention(ops, true, r, &kv, any, any, r, any, 0, 0, err);
+    if (!rc)
+        rc = ops_attention(ops, false, r, &kv, any, any, r, any, 0, 0, err);
+    if (!rc)
+        rc = ops_attention_merge(ops, any, any, r, 0, err);
+    ops->shape = shape;
+    ops->o->priming = false;
+    return rc ? rc : ocl_finish(ops->o, err);
 }

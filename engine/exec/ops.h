@@ -37,10 +37,15 @@ struct ops {
     struct ocl_kernel rmsnorm, rope_store, attention_decode, attention_prefill, attention_merge;
 };
 
+/* The options that all programs are built with: language version, rounding, LWS. */
+void ops_options(const struct ocl *o, struct program_spec *spec);
 /* Builds all programs. `progress` may be NULL. On failure nothing is left. */
 enum weft_rc ops_create(struct ocl *o, const struct ops_shape *shape, int cache_fd,
                         void (*progress)(void *ctx, const char *what, double fraction), void *progress_ctx,
                         struct ops *out, struct weft_err *err);
+/* Launches every kernel once with extents of 0 (each checks them before it touches memory), so that runtimes
+ * which generate code at the first launch do it now. `any`: a buffer. Waits. */
+enum weft_rc ops_prime(struct ops *ops, const struct ocl_buf *any, struct weft_err *err);
 /* Writes newly built programs to the cache. */
 void ops_keep(struct ops *ops, int cache_fd);
 void ops_destroy(struct ops *ops); /* zeroed struct allowed */

@@ -1,0 +1,31 @@
+/*
+ * PoCL's own cache of compiled kernels, kept in our directory and sealed.
+ *
+ * PoCL stores what it compiles under $POCL_CACHE_DIR and trusts it blindly: a damaged file there ends the
+ * process. So after kernels were built the tree is sealed (a list of its files with sizes and hashes), and
+ * before the process's first OpenCL call it is compared with its seal; on any difference it is removed and
+ * built anew. A lock is held from the comparison to the sealing, so that two starting processes don't disturb
+ * each other.
+ *
+ *   cache_dir/pocl/       PoCL's files          cache_dir/pocl.seal, pocl.lock   ours, 0600
+ *
+ * A user's own POCL_CACHE_DIR or POCL_KERNEL_CACHE is left alone. One thread, before others read the
+ * environment.
+ */
+#ifndef WEFT_EXEC_POCL_CACHE_H
+#define WEFT_EXEC_POCL_CACHE_H
+
+#include <stdbool.h>
+
+struct pocl_cache {
+    int dir_fd;  /* of cache_dir, or -1: nothing to seal */
+    int lock_fd; /* or -1 */
+};
+
+/* Sets the environment for PoCL. dir_fd: of cache_dir (its path), from program_cache_open; -1: PoCL keeps
+ * nothing. */
+void pocl_cache_begin(const char *cache_dir, int dir_fd, struct pocl_cache *out);
+/* Seals what is there, when `good`, and gives the lock back. */
+void pocl_cache_end(struct pocl_cache *c, bool good);
+
+#endif
