@@ -212,6 +212,11 @@ static void test_stop_drains(void **state)
     rig_free(&r);
 }
 
+static bool all_are_known(const struct snapshot *s, const void *arg)
+{
+    return s->n_queue + s->n_running == *(const uint32_t *)arg && s->running[0].n_generated > 0;
+}
+
 static void test_stop_cancels(void **state)
 {
     (void)state;
@@ -227,7 +232,7 @@ static void test_stop_cancels(void **state)
     struct engine_request rq = rig_request(prompt, PROMPT, 400);
     for (int i = 0; i < 12; i++) /* more than run at once */
         rig_submit(&r, &rq, id[i]);
-    rig_wait_admit(&r, id[0]);
+    rig_wait_snapshot(&r, all_are_known, &(uint32_t){12});
     int64_t start = clock_now_us();
     assert_true(rig_stop(&r));
     assert_true(clock_now_us() - start < 1000000);

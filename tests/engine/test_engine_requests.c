@@ -407,25 +407,34 @@ static void test_cancel_in_each_state(void **state)
 static void test_timeouts(void **state)
 {
     struct rig *r = *state;
+    enum { SEATS = 8 };
     static const uint32_t ids[] = {1, 2, 3};
-    char running[REQ_ID_MAX], waiting[REQ_ID_MAX];
-    struct engine_request rq = rig_request(ids, 3, 400);
-    r->fake->step_us = 0;
-    fake_exec_gate(r->fake, true);
-    rq.timeout_ms = 40;
-    rig_submit(r, &rq, running);
-    assert_true(fake_exec_wait_step(r->fake, 1));
-    fake_exec_permit(r->fake, 2);
+    char running[SEATS][REQ_ID_MAX], waiting[REQ_ID_MAX];
+    pthread_mutex_lock(&r->fake->lock);
+    r->fake->step_us = 5000;
+    pthread_mutex_unlock(&r->fake->lock);
+    struct engine_request rq = rig_request(ids, 3, 100); /* so that all fit the pool */
+    for (int i = 0; i < SEATS; i++) {
+        rq.timeout_ms = i ? 0 : 150;
+        rig_submit(r, &rq, running[i]);
+    }
+    rig_wait_admit(r, running[SEATS - 1]);
     rq.timeout_ms = 20;
-    rig_submit(r, &rq, waiting); /* comes in after the step under way, which lasts beyond its time */
-    rig_pump(r, 60);
-    rig_pump(r, 60);
-    fake_exec_gate(r->fake, false);
-    const struct engine_event *ev = rig_wait_end(r, running);
+    rig_submit(r, &rq, waiting); /* every seat is taken */
+    const struct engine_event *ev = rig_wait_end(r, waiting);
+    assert_int_equal(ev->reason, FINISH_TIMEOUT);
+    assert_int_equal(ev->error.code, WEFT_QUEUE_TIMEOUT);
+    assert_string_equal(ev->error.context[0].key, "waited_ms");
+    assert_string_equal(ev->error.context[1].key, "timeout_ms");
+    assert_int_equal(ev->n_tokens, 0);
+    ev = rig_wait_end(r, running[0]);
     assert_int_equal(ev->reason, FINISH_TIMEOUT);
     assert_int_equal(ev->error.code, WEFT_BATCH_TIMEOUT);
-    assert_true(ev->n_tokens > 0);
-    rig_wait_end(r, waiting);
+    assert_true(ev->n_tokens > 0); /* what was made is kept */
+    for (int i = 1; i < SEATS; i++)
+        engine_cancel(r->engine, running[i]);
+    for (int i = 1; i < SEATS; i++)
+        assert_int_equal(rig_wait_end(r, running[i])->reason, FINISH_CANCELLED);
 }
 
 /* ---- slow readers, closing ---- */

@@ -108,7 +108,7 @@ void rig_submit(struct rig *r, const struct engine_request *rq, char *id)
 
 struct rig_request *rig_find(struct rig *r, const char *id)
 {
-    for (uint32_t i = 0; i < r->n_requests; i++)
+    for (uint32_t i = r->n_requests; i-- > 0;)
         if (!strcmp(r->requests[i].id, id))
             return &r->requests[i];
     return NULL;
@@ -137,7 +137,8 @@ static void note(struct rig *r, struct engine_event *ev)
         return;
     }
     struct rig_request *q = rig_find(r, ev->id);
-    if (!q) {
+    bool begins = ev->type == ENGINE_ADMIT || ev->type == ENGINE_REJECT;
+    if (!q || (q->end && begins)) { /* an id may be used again */
         assert_true(r->n_requests < RIG_REQUESTS_MAX);
         q = &r->requests[r->n_requests++];
         memcpy(q->id, ev->id, sizeof q->id);
@@ -148,7 +149,7 @@ static void note(struct rig *r, struct engine_event *ev)
     q->n_finishes += ev->type == ENGINE_FINISH;
     if (ev->type == ENGINE_TOKENS)
         note_tokens(q, ev);
-    if (ev->type == ENGINE_FINISH || ev->type == ENGINE_REJECT)
+    if (!q->end && (ev->type == ENGINE_FINISH || ev->type == ENGINE_REJECT))
         q->end = ev;
     else
         engine_event_free(ev);

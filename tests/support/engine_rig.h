@@ -54,7 +54,8 @@ void rig_ids(uint64_t seed, uint32_t *ids, size_t n);
 void rig_submit(struct rig *r, const struct engine_request *rq, char *id);
 /* Takes all events that are there, waiting at most timeout_ms for the first. */
 void rig_pump(struct rig *r, int timeout_ms);
-struct rig_request *rig_find(struct rig *r, const char *id); /* NULL when nothing was heard of it */
+/* The latest of that id; NULL when nothing was heard of it. */
+struct rig_request *rig_find(struct rig *r, const char *id);
 /* Pumps until the request has ended (10 s at most, then the test fails); returns its last event. */
 const struct engine_event *rig_wait_end(struct rig *r, const char *id);
 void rig_wait_admit(struct rig *r, const char *id);
