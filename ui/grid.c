@@ -117,7 +117,8 @@ int grid_put(struct grid *g, int x, int y, const struct text_cluster *cluster, s
     } else if (left) {
         struct cell *c = claim(g, x, y);
         set_cell(c, cp, style);
-        memcpy(c->cp + 1, cluster->cp + 1, sizeof c->cp - sizeof c->cp[0]);
+        if (!g->ascii)
+            memcpy(c->cp + 1, cluster->cp + 1, sizeof c->cp - sizeof c->cp[0]);
         if (wide) {
             struct cell *half = claim(g, x + 1, y);
             c->width = 2;

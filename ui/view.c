@@ -48,7 +48,7 @@ static void draw_too_small(struct grid *g)
 
 /* A piece of it; those with the highest rank go first when it gets narrow. */
 struct piece {
-    char text[128];
+    char text[160];
     style_t style;
     int rank; /* 0: stays whatever happens */
 };
@@ -204,7 +204,7 @@ static void draw_keys(const struct view *v, struct grid *g, struct rect r)
         const char *label = item->label ? item->label : keymap_action(item->a)->brief;
         int need = (int)(strlen(both) + 1 + strlen(label));
         if (x + need + 2 > end)
-            continue; /* a shorter one may still fit */
+            break;
         grid_putc(g, x - 1, r.y, ' ', ROLE_BORDER);
         x = grid_puts(g, x, r.y, ROLE_KEY, both);
         x = grid_printf(g, x, r.y, ROLE_KEY_LABEL, " %s ", label) + 1;
