@@ -99,6 +99,22 @@ static void set_cell(struct cell *c, uint32_t cp, style_t style)
     c->style = style;
 }
 
+/* Punctuation that has a likeness in ASCII; anything else beyond it is a question mark. */
+static uint32_t ascii_likeness(uint32_t cp)
+{
+    static const struct {
+        uint32_t cp;
+        char ascii;
+    } known[] = {{0xa0, ' '},   {0xab, '"'},   {0xb4, '\''},  {0xb7, '-'},   {0xbb, '"'},    {0xd7, 'x'},
+                 {0x2010, '-'}, {0x2011, '-'}, {0x2013, '-'}, {0x2014, '-'}, {0x2018, '\''}, {0x2019, '\''},
+                 {0x201c, '"'}, {0x201d, '"'}, {0x2022, '*'}, {0x2026, '~'}, {0x2190, '<'},  {0x2192, '>'},
+                 {0x2212, '-'}, {0x2265, '>'}, {0x2264, '<'}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (known[i].cp == cp)
+            return (uint32_t)known[i].ascii;
+    return '?';
+}
+
 int grid_put(struct grid *g, int x, int y, const struct text_cluster *cluster, style_t style)
 {
     uint32_t cp = cluster->cp[0] == '\t' || cluster->cp[0] == '\n' ? ' ' : cluster->cp[0];
@@ -106,7 +122,7 @@ int grid_put(struct grid *g, int x, int y, const struct text_cluster *cluster, s
     bool left = in_clip(g, x, y), right = wide && in_clip(g, x + 1, y);
     if (g->ascii && cp > 0x7e) {
         if (left)
-            set_cell(claim(g, x, y), '?', style);
+            set_cell(claim(g, x, y), ascii_likeness(cp), style);
         if (right)
             set_cell(claim(g, x + 1, y), ' ', style);
         return cluster->width;

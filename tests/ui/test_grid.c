@@ -175,6 +175,9 @@ static void ascii_text(void **state)
     assert_true(grid_resize(&g, 8, 1));
     grid_puts(&g, 0, 0, 0, "aé日e\u0301");
     expect("a?? e   \n");
+    assert_true(grid_resize(&g, 8, 1));
+    grid_puts(&g, 0, 0, 0, "‘x’ · …");
+    expect("'x' - ~ \n");
 }
 
 /* Each glyph is one column in both forms, and ASCII in the second: a pane may count on it. */
