@@ -62,6 +62,9 @@ void engine_set_frozen(struct engine *e, bool frozen)
 
 void engine_set_state(struct engine *e, enum engine_state s, const struct weft_err *why)
 {
+    enum engine_state from = engine_state(e);
+    if (e->cfg.observer && e->cfg.observer->state)
+        e->cfg.observer->state(e->cfg.observer->ctx, from, s, engine_now(e));
     pthread_mutex_lock(&e->inboxes_lock);
     atomic_store(&e->state, (int)s);
     if (why) {
@@ -205,6 +208,8 @@ static void *engine_main(void *arg)
     serve(e);
     drain(e);
     atomic_store(&e->ready_model, NULL);
+    if (e->sched && e->cfg.observer && e->cfg.observer->closing)
+        e->cfg.observer->closing(e->cfg.observer->ctx, e->sched);
     sched_destroy(e->sched);
     exec_destroy(e->exec);
     if (e->model)

@@ -103,6 +103,22 @@ struct engine_event {
     struct engine_event *next; /* list from engine_inbox_take */
 };
 
+/*
+ * Watches from inside what happens, in its order: for event logs and measurements; a screen has the snapshot. Each function
+ * may be NULL. They are called on the engine thread, which waits for them, and must not call into engine or scheduler, but
+ * to read (sched_counts, sched_audit). Times are engine time.
+ */
+struct engine_observer {
+    /* An event of the scheduler; also SCHED_REJECT for what the engine itself refuses when a request reaches it. */
+    void (*sched)(void *ctx, const struct sched *s, const struct sched_event *ev);
+    void (*state)(void *ctx, enum engine_state from, enum engine_state to, int64_t now_us);
+    void (*pressure)(void *ctx, bool from, bool to, int64_t now_us); /* of memory */
+    /* A step ended; ns: what its scheduling took (submissions since the last step, plan, commit), without telling about it. */
+    void (*scheduled)(void *ctx, int64_t ns);
+    void (*closing)(void *ctx, const struct sched *s); /* every request has ended; the scheduler goes next */
+    void *ctx;
+};
+
 struct engine_config {
     /* Where the model and the executor come from. Called on the engine thread during LOADING, so that a screen can
      * already be up. Returns the model (NULL under simulation) and the executor; both become the engine's. `progress`
@@ -134,6 +150,7 @@ struct engine_config {
     bool limit_memory;   /* by the two limits that follow, in MB; there 0 stands for 70 % and 85 % of the machine's memory */
     double max_memory_mb, critical_memory_mb;
     int64_t memory_check_ms; /* how often memory is measured; 0: each second */
+    const struct engine_observer *observer; /* NULL: none; in place until engine_destroy has returned */
 };
 
 /* Starts the thread; state changes come to every inbox. */

@@ -254,6 +254,18 @@ static enum weft_rc check_model(const struct engine *e, const struct ticket *t, 
     return WEFT_MODEL_NOT_LOADED;
 }
 
+/* Refused before the scheduler saw it: told as the scheduler would. */
+static void observe_refusal(struct engine *e, struct ticket *t, const struct weft_err *why)
+{
+    struct sched_counts c;
+    if (!e->cfg.observer || !e->cfg.observer->sched)
+        return;
+    sched_counts(e->sched, &c);
+    struct sched_event ev = {
+        .type = SCHED_REJECT, .now_us = engine_now(e), .req = &t->rq, .depth = c.depth, .err = why};
+    e->cfg.observer->sched(e->cfg.observer->ctx, e->sched, &ev);
+}
+
 /* Hands a ticket to the scheduler, or refuses it. */
 static void accept_ticket(struct engine *e, struct ticket *t)
 {
@@ -265,7 +277,11 @@ static void accept_ticket(struct engine *e, struct ticket *t)
         if (!t->rq.timeout_us)
             t->rq.timeout_us = e->cfg.queue_timeout_ms * 1000;
         t->accepted = true;
+        engine_time_sched(e, true);
         rc = sched_submit(e->sched, &t->rq, engine_now(e), &err);
+        engine_time_sched(e, false);
+    } else {
+        observe_refusal(e, t, &err);
     }
     if (rc) {
         t->accepted = false;

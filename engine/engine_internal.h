@@ -192,6 +192,8 @@ struct engine {
     struct weft_err failure;               /* why FAILED */
     struct ticket *live, *live_tail;       /* every ticket taken from the queue and not ended, oldest first */
     struct ticket *ended, **ended_tail;    /* finished in the scheduler, FINISH not sent */
+    int64_t sched_ns;                      /* real time of scheduling since the last step's end: see engine_time_sched */
+    bool sched_timed;
     struct sched_result *results;
     size_t cap_results;
     int64_t retry_at_us;                   /* real time: no step before this, after a failed one; 0: none failed */
@@ -235,6 +237,8 @@ enum weft_rc engine_load(struct engine *e, struct weft_err *err);
 enum weft_rc engine_warm(struct engine *e, struct weft_err *err);
 
 /* engine_step.c */
+/* Around each call whose time is the scheduler's: true, the call, false. */
+void engine_time_sched(struct engine *e, bool on);
 void engine_on_sched_event(void *ctx, const struct sched_event *ev);
 bool engine_run_step(struct engine *e); /* false: nothing to run */
 void engine_reap(struct engine *e);     /* sends the FINISH of what has ended */

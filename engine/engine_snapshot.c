@@ -90,9 +90,13 @@ static void measure_memory(struct engine *e, int64_t real_us)
     e->memory_mb = stats_resident_mb();
     if (e->exec && !e->exec->info.host_memory)
         e->memory_mb += (double)e->exec->info.device_bytes / 1e6;
-    if (e->cfg.limit_memory && resource_update(&e->resource, e->memory_mb))
-        log_msg(LOG_WARN, "memory is %s its limit: %.0f MB of %.0f MB",
-                e->resource.under_pressure ? "above" : "back below", e->memory_mb, e->resource.max_memory_mb);
+    if (!e->cfg.limit_memory || !resource_update(&e->resource, e->memory_mb))
+        return;
+    bool pressure = e->resource.under_pressure;
+    if (e->cfg.observer && e->cfg.observer->pressure)
+        e->cfg.observer->pressure(e->cfg.observer->ctx, !pressure, pressure, engine_now(e));
+    log_msg(LOG_WARN, "memory is %s its limit: %.0f MB of %.0f MB",
+            e->resource.under_pressure ? "above" : "back below", e->memory_mb, e->resource.max_memory_mb);
 }
 
 void engine_sample_stats(struct engine *e)

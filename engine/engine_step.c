@@ -94,9 +94,24 @@ void engine_on_sched_event(void *ctx, const struct sched_event *ev)
         [SCHED_PREEMPT] = on_preempt, [SCHED_FIRST_TOKEN] = on_first_token,
         [SCHED_FINISH] = on_finish,
     };
+    struct engine *e = ctx;
     unsigned type = (unsigned)ev->type;
+    bool timed = e->sched_timed;
+    if (timed)
+        engine_time_sched(e, false);
     if (type < sizeof handlers / sizeof *handlers && handlers[type])
-        handlers[type](ctx, ev);
+        handlers[type](e, ev);
+    if (e->cfg.observer && e->cfg.observer->sched)
+        e->cfg.observer->sched(e->cfg.observer->ctx, e->sched, ev);
+    if (timed)
+        engine_time_sched(e, true);
+}
+
+void engine_time_sched(struct engine *e, bool on)
+{
+    int64_t now = clock_now_ns();
+    e->sched_ns += on ? -now : now;
+    e->sched_timed = on;
 }
 
 void engine_reap(struct engine *e)
@@ -284,11 +299,15 @@ bool engine_run_step(struct engine *e)
         if (atomic_load(&e->state) == ENGINE_FAILED)
             return false;
     }
-    int64_t start = engine_now(e);
+    int64_t start = engine_now(e), before_ns = e->sched_ns;
+    engine_time_sched(e, true);
     const struct plan *plan = sched_plan(e->sched, start);
+    engine_time_sched(e, false);
     engine_reap(e); /* timeouts */
-    if (!plan)
+    if (!plan) {
+        e->sched_ns = before_ns; /* looking up in vain is no step's cost */
         return false;
+    }
 
     struct snap_step *shown = engine_step_begin(e, plan, start);
     engine_publish(e);
@@ -303,9 +322,14 @@ bool engine_run_step(struct engine *e)
     } else {
         e->prefill.total += plan->n_prefill_tokens;
         sample_all(e, plan, &out, now);
+        engine_time_sched(e, true);
         sched_commit(e->sched, e->results, out.dur_us, now);
+        engine_time_sched(e, false);
         engine_reap(e);
     }
+    if (e->cfg.observer && e->cfg.observer->scheduled)
+        e->cfg.observer->scheduled(e->cfg.observer->ctx, e->sched_ns);
+    e->sched_ns = 0;
     engine_publish(e);
     return true;
 }

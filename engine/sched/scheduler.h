@@ -8,7 +8,7 @@
  *          sched_commit(now, results)   or   sched_fail(now, err)
  *
  * Everything that happens is told through `emit` as it happens, in a fixed order, so that an event log is
- * reproducible. The callback must not call back into the scheduler.
+ * reproducible. The callback must not call back into the scheduler, but for sched_counts and sched_audit, which only read.
  */
 #ifndef WEFT_SCHED_SCHEDULER_H
 #define WEFT_SCHED_SCHEDULER_H
