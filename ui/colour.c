@@ -96,6 +96,26 @@ bool colour_parse(const char *s, struct colour *out)
     return true;
 }
 
+/* Of the first 16, the one of the colour's hue; greys by their lightness. */
+static int by_hue(struct rgb c)
+{
+    enum { GREY_CHROMA = 48, BRIGHT = 208, DARK_GREY = 64, LIGHT_GREY = 160, WHITE = 240 };
+    /* Sectors of 60 degrees around red, yellow, green, cyan, blue, magenta. */
+    static const int hues[6] = {1, 3, 2, 6, 4, 5};
+    int max = c.r > c.g ? c.r : c.g, min = c.r < c.g ? c.r : c.g;
+    max = c.b > max ? c.b : max;
+    min = c.b < min ? c.b : min;
+    int chroma = max - min;
+    if (chroma < GREY_CHROMA)
+        return max < DARK_GREY ? 0 : max < LIGHT_GREY ? 8 : max < WHITE ? 7 : 15;
+    /* The hue in degrees (the usual hexagon of RGB), half a sector added so that each begins at a multiple of 60. */
+    int degrees = max == c.r   ? 60 * (c.g - c.b) / chroma
+                  : max == c.g ? 120 + 60 * (c.b - c.r) / chroma
+                               : 240 + 60 * (c.r - c.g) / chroma;
+    int hue = hues[(degrees + 360 + 30) / 60 % 6];
+    return max >= BRIGHT ? hue + 8 : hue;
+}
+
 int colour_at(const struct colour *c, int n)
 {
     if (c->kind == COLOUR_UNSET || c->kind == COLOUR_DEFAULT)
@@ -103,8 +123,20 @@ int colour_at(const struct colour *c, int n)
     struct rgb want = c->kind == COLOUR_RGB ? (struct rgb){c->r, c->g, c->b} : palette_rgb(c->index);
     if (n >= 256) /* the first 16 vary from terminal to terminal, so RGB avoids them */
         return c->kind == COLOUR_INDEX ? c->index : nearest(want, CUBE_FIRST, 255);
-    int i = c->kind == COLOUR_INDEX && c->index < 16 ? c->index : nearest(want, 0, 15);
+    int i = c->kind == COLOUR_INDEX && c->index < 16 ? c->index : by_hue(want);
     if (n >= 16)
         return i;
     return i == GREY_INDEX_16 ? -1 : i % 8;
+}
+
+static double luminance(struct rgb c)
+{
+    double r = c.r / 255.0, g = c.g / 255.0, b = c.b / 255.0;
+    return 0.2126 * r * r + 0.7152 * g * g + 0.0722 * b * b;
+}
+
+double colour_contrast(int a, int b)
+{
+    double x = luminance(palette_rgb(a)), y = luminance(palette_rgb(b));
+    return ((x > y ? x : y) + 0.05) / ((x > y ? y : x) + 0.05);
 }

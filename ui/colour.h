@@ -19,10 +19,13 @@ struct colour {
 /* "default", a name, "0" … "255" or "#rrggbb". False: *out unchanged. */
 bool colour_parse(const char *s, struct colour *out);
 /*
- * The palette index for a terminal with n colours (256, 16 or 8); -1: the terminal's default. The nearest in
- * RGB, with xterm's standard values for the palette. Among 8 colours there is no grey, which becomes the
- * default.
+ * The palette index for a terminal with n colours (256, 16 or 8); -1: the terminal's default. Of 256 the nearest in RGB,
+ * with xterm's standard values for the palette; of fewer the one of the same hue, as the nearest to a pale colour
+ * would be a grey. Among 8 colours there is no grey, which becomes the default.
  */
 int colour_at(const struct colour *c, int n);
+/* The contrast of two palette entries, 1 (none) ... 21, by their standard values and WCAG 2's formula, with gamma 2 in
+ * place of sRGB's curve. */
+double colour_contrast(int a, int b);
 
 #endif

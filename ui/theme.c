@@ -30,24 +30,70 @@ char theme_session_char(uint32_t number)
     return number ? signs[(number - 1) % (sizeof signs - 1)] : '?';
 }
 
+/* The palette index of a role's text. With few colours a shade close to the terminal's background may round to it: then it
+ * is the grey, or with 8 colours the default. */
+static int text_colour(const struct theme *t, const struct theme_role *role, int bg, int depth)
+{
+    int fg = colour_at(&role->fg, depth);
+    if (bg >= 0 || depth > 16 || (t->light ? fg != 15 && fg != 7 : fg != 0))
+        return fg;
+    return depth == 16 ? 8 : -1;
+}
+
+/* Likewise a background that rounds to the terminal's own would not be seen. */
+static int back_colour(const struct theme *t, const struct theme_role *role, int depth)
+{
+    int bg = colour_at(&role->bg, depth);
+    if (depth == 16 && bg == (t->light ? 15 : 0))
+        bg = t->light ? 7 : 8;
+    return bg;
+}
+
+/* Sessions whose colours fall together with 16 colours take what is free, of the same hue if possible. */
+static void spread_sessions(struct theme *t, int d)
+{
+    static const int order[] = {2, 3, 4, 5, 6, 1, 10, 11, 12, 13, 14, 9}; /* the hues, then the bright ones */
+    bool used[16] = {false};
+    if (theme_depths[d] != 16)
+        return;
+    for (int i = 0; i < THEME_SESSION_COLOURS; i++) {
+        int16_t *fg = &t->roles[ROLE_SESSION_FIRST + i].fg_at[d];
+        if (*fg < 0)
+            continue;
+        if (used[*fg] && !used[*fg ^ 8])
+            *fg ^= 8;
+        for (size_t k = 0; used[*fg] && k < sizeof order / sizeof order[0]; k++)
+            if (!used[order[k]])
+                *fg = (int16_t)order[k];
+        used[*fg] = true;
+    }
+}
+
+/* What a role's text is on the background of the chosen row: its own colour, where that can be read there. */
+static int on_selected(const struct theme_role *selected, int fg, int d)
+{
+    enum { READABLE = 3 }; /* WCAG 2, large text and signs */
+    int bg = selected->bg_at[d];
+    if (fg >= 0 && (bg < 0 || colour_contrast(fg, bg) >= READABLE))
+        return fg;
+    return selected->fg_at[d];
+}
+
 void theme_complete(struct theme *t)
 {
     for (int r = 0; r < ROLE_SESSION_FIRST; r++)
         if (!t->roles[r].set && r != ROLE_TEXT) /* parents come before their children */
             t->roles[r] = t->roles[role_table[r].parent];
-    for (int r = 0; r < ROLE_COUNT; r++) {
-        struct theme_role *role = &t->roles[r];
-        for (int d = 0; d < THEME_DEPTHS; d++) {
-            int fg = colour_at(&role->fg, theme_depths[d]), bg = colour_at(&role->bg, theme_depths[d]);
-            /* With few colours a shade close to the terminal's background may round to it: take the grey. */
-            bool on_default = bg < 0 && theme_depths[d] <= 16;
-            if (on_default && (t->light ? fg == 15 || fg == 7 : fg == 0))
-                fg = theme_depths[d] == 16 ? 8 : -1;
-            if (theme_depths[d] == 16 && (t->light ? bg == 15 : bg == 0))
-                bg = t->light ? 7 : 8;
-            role->fg_at[d] = (int16_t)fg;
-            role->bg_at[d] = (int16_t)bg;
+    for (int d = 0; d < THEME_DEPTHS; d++) {
+        for (int r = 0; r < ROLE_COUNT; r++) {
+            struct theme_role *role = &t->roles[r];
+            role->bg_at[d] = (int16_t)back_colour(t, role, theme_depths[d]);
+            role->fg_at[d] = (int16_t)text_colour(t, role, role->bg_at[d], theme_depths[d]);
         }
+        spread_sessions(t, d);
+        for (int r = 0; r < ROLE_COUNT; r++)
+            t->roles[r].selected_fg_at[d] =
+                (int16_t)on_selected(&t->roles[ROLE_SELECTED], t->roles[r].fg_at[d], d);
     }
 }
 
@@ -102,13 +148,10 @@ struct theme_style theme_style(const struct theme *t, style_t style, int n_colou
 
     int d = depth_index(n_colours);
     if (d >= 0) {
-        const struct theme_role *under = selected ? selected : role;
-        s.fg = role->fg_at[d];
-        s.bg = under->bg_at[d];
-        if (selected && s.fg < 0)
-            s.fg = selected->fg_at[d];
-        if (s.fg >= 0 && s.fg == s.bg)
-            s.fg = selected && selected->fg_at[d] != s.bg ? selected->fg_at[d] : -1;
+        s.fg = selected ? role->selected_fg_at[d] : role->fg_at[d];
+        s.bg = selected ? selected->bg_at[d] : role->bg_at[d];
+        if (s.fg == s.bg) /* only ever with colours that rounding has brought together */
+            s.fg = -1;
     }
     /* A background that this terminal can't show still has to set its text apart. */
     const struct colour *bg = selected ? &selected->bg : &role->bg;

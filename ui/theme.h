@@ -77,8 +77,9 @@ struct theme_role {
     struct colour fg, bg;
     uint8_t attrs;
     bool set; /* the file names it */
-    int16_t fg_at[THEME_DEPTHS],
-        bg_at[THEME_DEPTHS]; /* palette index at that depth; -1: the terminal's default */
+    /* Palette indices at each depth; -1: the terminal's default. selected_fg_at: the text on the background of
+     * ROLE_SELECTED, its own colour where that can be read there. */
+    int16_t fg_at[THEME_DEPTHS], bg_at[THEME_DEPTHS], selected_fg_at[THEME_DEPTHS];
 };
 
 struct theme {

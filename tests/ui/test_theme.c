@@ -56,6 +56,10 @@ static void session_colours_differ(void **state)
             for (uint32_t b = 1; b < a; b++)
                 assert_int_not_equal(theme_style(&t, theme_session_role(a), 256).fg,
                                      theme_style(&t, theme_session_role(b), 256).fg);
+        for (uint32_t a = 1; a <= 8; a++)
+            for (uint32_t b = 1; b < a; b++)
+                assert_int_not_equal(theme_style(&t, theme_session_role(a), 16).fg,
+                                     theme_style(&t, theme_session_role(b), 16).fg);
     }
     assert_int_equal(theme_session_role(0), ROLE_TEXT);
     assert_int_equal(theme_session_role(1), theme_session_role(1 + THEME_SESSION_COLOURS));
@@ -184,7 +188,7 @@ static void colours(void **state)
         {"default", -1, -1, -1}, {"red", 1, 1, 1},       {"bright-red", 9, 9, 1}, {"gray", 8, 8, -1},
         {"196", 196, 9, 1},      {"#ff0000", 196, 9, 1}, {"#FF0000", 196, 9, 1},  {"#808080", 244, 8, -1},
         {"0", 0, 0, 0},          {"255", 255, 7, 7},     {"#000000", 16, 0, 0},   {"#ffffff", 231, 15, 7},
-        {"21", 21, 4, 4},
+        {"21", 21, 12, 4},
     };
     struct colour c;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -197,6 +201,25 @@ static void colours(void **state)
                                       "#12", "#12345g", "#1234567", "Red",  "1 "};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_false(colour_parse(bad[i], &c));
+}
+
+/* On a chosen row everything can still be read. */
+static void selected_is_readable(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_SHIPPED; i++) {
+        struct theme t;
+        scene_theme(&t, TEST_SOURCE_DIR, shipped[i]);
+        for (int r = 0; r < ROLE_COUNT; r++) {
+            for (int d = 16; d <= 256; d += 240) {
+                struct theme_style s = theme_style(&t, (style_t)r | STYLE_SELECTED, d);
+                if (s.fg >= 0 && s.bg >= 0)
+                    assert_true(colour_contrast(s.fg, s.bg) >= 3);
+            }
+        }
+    }
+    assert_true(colour_contrast(16, 231) > 20.9 && colour_contrast(16, 231) < 21.1);
+    assert_true(colour_contrast(1, 1) == 1);
 }
 
 static void plain(void **state)
@@ -222,6 +245,7 @@ int main(void)
         cmocka_unit_test(mistakes),
         cmocka_unit_test(inheritance),
         cmocka_unit_test(colours),
+        cmocka_unit_test(selected_is_readable),
         cmocka_unit_test(plain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
