@@ -5,6 +5,7 @@
  *   - chat and completion, streaming and buffered, give the same ids, those of the independent reference;
  *   - sixteen requests of mixed lengths and priorities all end, give their blocks back, and high goes before
  * low;
+ *   - neither does it matter that a request is preempted and resumed, parked or recomputed, or finds its prompt cached;
  *   - stop strings across tokens, end of generation, scoring.
  * The executor is made once and lent to one engine after the other, as loading is what takes long.
  */
@@ -28,12 +29,24 @@
 #define REFERENCE TEST_SOURCE_DIR "/../shared/reference/smollm2-chats.json"
 #define MODEL     "models/SmolLM2-135M-Instruct.Q4_1.gguf"
 
-enum { MAX_TOKENS = 256, MAX_SEQS = 16, GEN = 20, COMPANY_MAX = 16 };
+enum { MAX_TOKENS = 256, MAX_SEQS = 16, GEN = 16, POOL = 256, PARK = 64 };
 
 static char model_path[4096];
 static struct model *model; /* the executor's */
 static struct exec *device;
 static json_t *reference;
+
+/* ---- an engine and its reader ---- */
+
+struct session {
+    struct engine *engine;
+    struct engine_inbox *in;
+    struct engine_event *ends[64]; /* in the order in which they came */
+    unsigned n_ends;
+    uint32_t n_blocks;
+    struct buf streamed; /* TOKENS of all requests: used where there is one */
+    uint32_t streamed_ids[512], n_streamed;
+};
 
 /* ---- an executor that survives its engine ---- */
 
@@ -57,7 +70,7 @@ static const struct exec_vtab lent_vtab = {.step = lent_step, .destroy = lent_de
 
 static enum weft_rc load(void *ctx, struct engine *e, struct model **m, struct exec **x, struct weft_err *err)
 {
-    (void)ctx;
+    const struct session *s = ctx;
     (void)e;
     enum weft_rc rc = model_open(model_path, m, err);
     if (rc)
@@ -65,6 +78,7 @@ static enum weft_rc load(void *ctx, struct engine *e, struct model **m, struct e
     *x = calloc(1, sizeof **x);
     (*x)->v = &lent_vtab;
     (*x)->info = device->info;
+    (*x)->info.n_blocks = s->n_blocks;
     return WEFT_OK;
 }
 
@@ -81,7 +95,8 @@ static int open_device(void **state)
                                  .precision = "fp32",
                                  .cache_dir = TEST_BINARY_DIR "/kernel-cache",
                                  .block_tokens = 16,
-                                 .n_blocks = 256,
+                                 .n_blocks = POOL,
+                                 .park_bytes = PARK * 720 * 1024,
                                  .max_tokens = MAX_TOKENS,
                                  .max_seqs = MAX_SEQS,
                                  .max_logits = MAX_TOKENS};
@@ -102,32 +117,39 @@ static int close_device(void **state)
     return 0;
 }
 
-/* ---- an engine and its reader ---- */
-
-struct session {
-    struct engine *engine;
-    struct engine_inbox *in;
-    struct engine_event *ends[64]; /* in the order in which they came */
-    unsigned n_ends;
-    struct buf streamed; /* TOKENS of all requests: used where there is one */
-    uint32_t streamed_ids[512], n_streamed;
+/* What differs between the tests. */
+struct setting {
+    uint32_t max_batch_size, max_batch_tokens, n_blocks;
+    enum sched_preemption preemption;
+    bool prefix_cache;
 };
 
-static void session_open(struct session *s, uint32_t max_batch_size, uint32_t max_batch_tokens)
+static void session_open_with(struct session *s, struct setting set)
 {
     struct weft_err err = {0};
     struct engine_config cfg = {.load = load,
+                                .load_ctx = s,
                                 .batching = true,
                                 .aging_rate = 0.1,
-                                .max_batch_size = max_batch_size,
-                                .max_batch_tokens = max_batch_tokens,
+                                .max_batch_size = set.max_batch_size,
+                                .max_batch_tokens = set.max_batch_tokens,
+                                .preemption = set.preemption,
+                                .max_preemptions = 100,
+                                .prefix_cache = set.prefix_cache,
                                 .max_depth = 1000,
                                 .reject_when_full = true,
                                 .stop_ms = 2000,
                                 .max_logits = MAX_TOKENS};
-    *s = (struct session){0};
+    *s = (struct session){.n_blocks = set.n_blocks};
     if (engine_create(&cfg, &s->engine, &err) || engine_inbox_open(s->engine, &s->in, &err))
         fail_msg("%s", err.message);
+}
+
+static void session_open(struct session *s, uint32_t max_batch_size, uint32_t max_batch_tokens)
+{
+    session_open_with(s, (struct setting){.max_batch_size = max_batch_size,
+                                          .max_batch_tokens = max_batch_tokens,
+                                          .n_blocks = POOL});
 }
 
 static void session_close(struct session *s)
@@ -280,6 +302,63 @@ static void test_ids_in_any_company(void **state)
     }
 }
 
+/* Four sequences in a pool that holds little more than two of them: somebody must go, come back, and not show it. */
+static void test_preempted_or_cached(void **state)
+{
+    (void)state;
+    enum { N = 4, LONG = 40, KINDS = 4, BLOCKS = 13 };
+    static const struct setting settings[KINDS] = {
+        {MAX_SEQS, 64, POOL, SCHED_PREEMPT_OFF, false}, /* how it is undisturbed */
+        {MAX_SEQS, 64, BLOCKS, SCHED_PREEMPT_PARK, false},
+        {MAX_SEQS, 64, BLOCKS, SCHED_PREEMPT_RECOMPUTE, false},
+        {MAX_SEQS, 64, POOL, SCHED_PREEMPT_OFF, true},
+    };
+    uint32_t expect[N][LONG];
+    for (int kind = 0; kind < KINDS; kind++) {
+        struct session s;
+        uint32_t preemptions = 0, recomputed = 0, cached = 0;
+        session_open_with(&s, settings[kind]);
+        int rounds = settings[kind].prefix_cache ? 2 : 1; /* the second finds what the first computed */
+        for (int round = 0; round < rounds; round++) {
+            engine_freeze(s.engine, true); /* all at once */
+            for (unsigned i = 0; i < N; i++) {
+                uint32_t ids[128];
+                char id[16];
+                struct engine_request rq = {.id = id, .ids = ids, .max_tokens = LONG, .ignore_eos = true};
+                snprintf(id, sizeof id, "%u.%d", i, round);
+                rq.n_ids = chat_ids(i, ids, "prompt_ids");
+                rq.sampling = greedy();
+                rq.sampling.temperature = i & 1;
+                rq.sampling.top_k = 40;
+                session_submit(&s, &rq);
+            }
+            engine_freeze(s.engine, false);
+            session_wait(&s, (unsigned)(round + 1) * N);
+        }
+        for (unsigned e = 0; e < s.n_ends; e++) {
+            const struct engine_event *ev = s.ends[e];
+            unsigned i = (unsigned)atoi(ev->id);
+            assert_int_equal(ev->n_tokens, LONG);
+            for (uint32_t k = 0; k < LONG; k++) {
+                if (kind == 0)
+                    expect[i][k] = ev->tokens[k].id;
+                if (ev->tokens[k].id != expect[i][k])
+                    fail_msg("kind %d, request %s: token %u is %u, not %u", kind, ev->id, k, ev->tokens[k].id,
+                             expect[i][k]);
+            }
+            preemptions += ev->preemptions;
+            recomputed += ev->recomputed_tokens;
+            cached += ev->cached_tokens;
+        }
+        assert_true((preemptions > 0) == (settings[kind].n_blocks == BLOCKS));
+        if (settings[kind].preemption == SCHED_PREEMPT_RECOMPUTE)
+            assert_true(recomputed > 0);
+        assert_true((cached > 0) == settings[kind].prefix_cache);
+        assert_int_equal(s.n_ends, rounds * N);
+        session_close(&s);
+    }
+}
+
 /* ---- the ways in ---- */
 
 static void test_four_ways(void **state)
@@ -360,7 +439,7 @@ static bool blocks_are_back(struct engine *e)
     bool back = false;
     for (int64_t until = clock_now_us() + 5000000; !back && clock_now_us() < until;) {
         engine_snapshot(e, s);
-        back = s->kv_total == 256 && s->kv_used == 0 && s->kv_free + s->kv_cached == s->kv_total &&
+        back = s->kv_total == POOL && s->kv_used == 0 && s->kv_free + s->kv_cached == s->kv_total &&
                !s->n_running;
     }
     snapshot_free(s);
@@ -435,6 +514,7 @@ int main(void)
     log_set_level(LOG_ERROR);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ids_in_any_company),
+        cmocka_unit_test(test_preempted_or_cached),
         cmocka_unit_test(test_four_ways),
         cmocka_unit_test(test_sixteen_mixed),
         cmocka_unit_test(test_score),
