@@ -1,10 +1,12 @@
 /* Themes: those that ship, and what is said of mistakes. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -222,6 +224,30 @@ static void selected_is_readable(void **state)
     assert_true(colour_contrast(1, 1) == 1);
 }
 
+/* docs/themes.md has a row for each role, with its parent. */
+static void documented(void **state)
+{
+    (void)state;
+    static const int parents[] = {
+#define X(id, key, parent, text) ROLE_##parent,
+        THEME_ROLES(X)
+#undef X
+    };
+    struct buf doc = BUF_INIT;
+    int fd = open(TEST_SOURCE_DIR "/docs/themes.md", O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(buf_read_fd(&doc, fd, 1 << 20), 0);
+    close(fd);
+    for (int r = 1; r < ROLE_SESSION_FIRST; r++) {
+        char row[96];
+        snprintf(row, sizeof row, "| `%s` | `%s` |", theme_role_key((enum role)r),
+                 theme_role_key((enum role)parents[r]));
+        if (!strstr(buf_str(&doc), row))
+            fail_msg("docs/themes.md lacks %s", row);
+    }
+    buf_free(&doc);
+}
+
 static void plain(void **state)
 {
     (void)state;
@@ -246,6 +272,7 @@ int main(void)
         cmocka_unit_test(inheritance),
         cmocka_unit_test(colours),
         cmocka_unit_test(selected_is_readable),
+        cmocka_unit_test(documented),
         cmocka_unit_test(plain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
