@@ -21,8 +21,8 @@ const char *format_rate(char out[FORMAT_MAX], double per_s)
 {
     if (!(per_s >= 0) || isinf(per_s))
         snprintf(out, FORMAT_MAX, "-");
-    else if (per_s < 9.95)
-        snprintf(out, FORMAT_MAX, "%.1f", per_s);
+    else if (per_s < 9.95) /* "0" and "3", but "2.5" */
+        snprintf(out, FORMAT_MAX, fabs(per_s - round(per_s)) < 0.05 ? "%.0f" : "%.1f", per_s);
     else if (per_s < 9999.5)
         snprintf(out, FORMAT_MAX, "%.0f", per_s);
     else

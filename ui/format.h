@@ -10,8 +10,8 @@
 enum { FORMAT_MAX = 24 };
 
 const char *format_count(char out[FORMAT_MAX], uint64_t n);  /* "18 204" */
-const char *format_rate(char out[FORMAT_MAX], double per_s); /* "612", "9.4", "12.3k"; NaN: "–" */
-const char *format_ms(char out[FORMAT_MAX], double ms); /* "8.2 ms", "82 ms", "1.24 s", "2:05"; NaN: "–" */
+const char *format_rate(char out[FORMAT_MAX], double per_s); /* "612", "9.4", "0", "12.3k"; NaN: "-" */
+const char *format_ms(char out[FORMAT_MAX], double ms); /* "8.2 ms", "82 ms", "1.24 s", "2:05"; NaN: "-" */
 const char *format_seconds(char out[FORMAT_MAX],
                            double s); /* "6.1s", "48s", "3m05", "2h10": at most 5 columns below 100 hours */
 const char *format_megabytes(char out[FORMAT_MAX], double mb); /* "412 MB", "3.2 GB" */

@@ -1,6 +1,5 @@
 /* Throughput over time: decode and prefill tokens/s, and the queue's depth where there is room for a third
  * graph. */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -68,13 +67,9 @@ static void draw_series(const struct view *v, struct grid *g, struct rect r, con
     double scale = format_scale((double)most);
     char now[FORMAT_MAX], top[FORMAT_MAX], label[2 * FORMAT_MAX];
     int x = grid_printf(g, r.x, r.y, series->role, "%s ", series->name);
-    double v_now = series->now(s);
-    bool whole = v_now >= 0 && v_now < 1e9 && v_now == floor(v_now); /* a count */
-    x = grid_puts(g, x, r.y, ROLE_VALUE | STYLE_BOLD,
-                  whole ? format_count(now, (uint64_t)v_now) : format_rate(now, v_now));
+    x = grid_puts(g, x, r.y, ROLE_VALUE | STYLE_BOLD, format_rate(now, series->now(s)));
     x = grid_printf(g, x, r.y, ROLE_DIM, " %s", series->unit);
-    snprintf(label, sizeof label, "top %s",
-             scale < 10 ? format_rate(top, scale) : format_count(top, (uint64_t)scale));
+    snprintf(label, sizeof label, "top %s", format_rate(top, scale));
     if (x + 2 + (int)strlen(label) <= r.x + r.w)
         grid_right(g, x, r.x + r.w, r.y, ROLE_DIM, label);
     grid_graph(g, (struct rect){r.x, r.y + 1, r.w, r.h - 1}, v->graph, values, n, scale, series->role);

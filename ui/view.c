@@ -125,7 +125,7 @@ static void draw_title(const struct view *v, struct grid *g, struct rect r)
     piece_add(&left, 0, ROLE_BRAND | STYLE_BOLD, s->sim ? "weft SIM" : "weft");
     piece_add(&left, 3, ROLE_TEXT, s->model);
     piece_add(&left, 8, ROLE_DIM, s->device);
-    piece_add(&left, 7, ROLE_DIM, s->precision);
+    piece_add(&left, 7, ROLE_DIM, s->sim ? "" : s->precision);
     if ((unsigned)s->state < sizeof states / sizeof states[0])
         piece_add(&left, 0, states[s->state].role | STYLE_BOLD, states[s->state].name);
     if (s->frozen)
