@@ -39,74 +39,84 @@ static FTS *walk(int dir_fd)
     return fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
 }
 
-/* One line a file: size, hash, path below the root; anything but files and directories of ours is false. */
-static bool list_file(const FTSENT *e, const char *name, struct buf *out)
+/* The file's line in a seal: size, hash, path. False when it isn't ours or can't be read. */
+static bool describe(const FTSENT *e, struct buf *line)
 {
     struct buf bytes = BUF_INIT;
+    const char *below = strstr(e->fts_path, "/pocl/"); /* without the descriptor's number */
     bool good = false;
-    if (e->fts_statp->st_uid != geteuid())
-        return false;
-    int fd = open(e->fts_accpath, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = -1;
+    if (below && e->fts_statp->st_uid == geteuid())
+        fd = open(e->fts_accpath, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return false;
     if (buf_read_fd(&bytes, fd, FILE_MAX) == 0) {
         uint64_t h = fnv1a64(FNV1A64_INIT, buf_str(&bytes), bytes.len);
-        good = buf_addf(out, "%zu %016" PRIx64 " %s\n", bytes.len, h, name);
+        good = buf_addf(line, "%zu %016" PRIx64 " %s\n", bytes.len, h, below);
     }
     close(fd);
     buf_free(&bytes);
     return good;
 }
 
-/* The tree as a text, with a hash of it at the end. False where it can't be read or holds something odd. */
+/* All files as a seal: head, lines, and a hash of both. */
 static bool list_tree(int dir_fd, struct buf *out)
 {
     FTS *tree = walk(dir_fd);
     bool good = tree != NULL;
     buf_adds(out, seal_head);
-    for (FTSENT *e; good && (e = fts_read(tree)) != NULL;) {
-        switch (e->fts_info) {
-        case FTS_D:
-        case FTS_DP: break;
-        case FTS_F:
-            if (!is_noise(e->fts_name)) {
-                const char *below = strstr(e->fts_path, "/pocl/"); /* the descriptor's number may differ */
-                good = below && list_file(e, below, out);
-            }
-            break;
-        default: good = false;
-        }
-    }
+    for (FTSENT *e; good && (e = fts_read(tree)) != NULL;)
+        if (e->fts_info == FTS_F && !is_noise(e->fts_name))
+            good = describe(e, out);
     if (tree)
         fts_close(tree);
     buf_addf(out, "%016" PRIx64 "\n", fnv1a64(FNV1A64_INIT, buf_str(out), out->len));
     return good && !out->failed;
 }
 
-static void remove_tree(int dir_fd)
+/* Reads the seal; an empty one where it is missing or damaged. */
+static void read_seal(int dir_fd, struct buf *seal)
 {
-    FTS *tree = walk(dir_fd);
-    if (!tree)
-        return;
-    for (FTSENT *e; (e = fts_read(tree)) != NULL;)
-        if (e->fts_info != FTS_D)
-            (void)remove(e->fts_accpath); /* files as they come, directories after what is in them */
-    fts_close(tree);
+    enum { HASH_LINE = 17 };
+    const size_t head = sizeof seal_head - 1;
+    char hash[HASH_LINE + 1];
+    int fd = openat(dir_fd, "pocl.seal", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    bool good = fd >= 0 && buf_read_fd(seal, fd, SEAL_MAX) == 0 && seal->len >= head + HASH_LINE &&
+                memcmp(seal->data, seal_head, head) == 0;
+    if (fd >= 0)
+        close(fd);
+    if (good) {
+        snprintf(hash, sizeof hash, "%016" PRIx64 "\n",
+                 fnv1a64(FNV1A64_INIT, seal->data, seal->len - HASH_LINE));
+        good = memcmp(seal->data + seal->len - HASH_LINE, hash, HASH_LINE) == 0;
+    }
+    if (!good)
+        buf_clear(seal);
 }
 
-static bool seal_holds(int dir_fd)
+/* Removes every file that the seal doesn't vouch for: PoCL builds what it misses. False where one stays. */
+static bool prune(int dir_fd, const struct buf *seal)
 {
-    struct buf seal = BUF_INIT, now = BUF_INIT;
-    bool same = false;
-    int fd = openat(dir_fd, "pocl.seal", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd >= 0) {
-        same = buf_read_fd(&seal, fd, SEAL_MAX) == 0 && list_tree(dir_fd, &now) && seal.len == now.len &&
-               memcmp(buf_str(&seal), buf_str(&now), now.len) == 0;
-        close(fd);
+    struct buf line = BUF_INIT;
+    FTS *tree = walk(dir_fd);
+    bool good = tree != NULL;
+    unsigned n = 0;
+    for (FTSENT *e; tree && (e = fts_read(tree)) != NULL;) {
+        if (e->fts_info == FTS_D || e->fts_info == FTS_DP)
+            continue;
+        buf_clear(&line);
+        buf_addc(&line, '\n');
+        if (e->fts_info == FTS_F && describe(e, &line) && strstr(buf_str(seal), buf_str(&line)))
+            continue;
+        n += !is_noise(e->fts_name);
+        good = remove(e->fts_accpath) == 0 && good;
     }
-    buf_free(&seal);
-    buf_free(&now);
-    return same;
+    if (tree)
+        fts_close(tree);
+    if (n)
+        log_msg(LOG_INFO, "kernel cache: %u files weren't sealed; what is needed of them is built anew", n);
+    buf_free(&line);
+    return good;
 }
 
 static void write_seal(int dir_fd)
@@ -146,11 +156,15 @@ void pocl_cache_begin(const char *cache_dir, int dir_fd, struct pocl_cache *out)
         (void)flock(out->lock_fd, LOCK_EX);
     if (set)
         return; /* compared already, and in use */
-    if (!seal_holds(dir_fd)) {
-        remove_tree(dir_fd);
-        mkdirat(dir_fd, "pocl", 0700);
+    struct buf seal = BUF_INIT;
+    read_seal(dir_fd, &seal);
+    if ((mkdirat(dir_fd, "pocl", 0700) && errno != EEXIST) || !prune(dir_fd, &seal)) {
+        log_msg(LOG_WARN, "kernel cache: %s: %s; not used", path, strerror(errno));
+        setenv("POCL_KERNEL_CACHE", "0", 0);
+    } else {
+        setenv("POCL_CACHE_DIR", path, 1);
     }
-    setenv("POCL_CACHE_DIR", path, 1);
+    buf_free(&seal);
 }
 
 void pocl_cache_end(struct pocl_cache *c, bool good)

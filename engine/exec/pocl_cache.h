@@ -3,9 +3,9 @@
  *
  * PoCL stores what it compiles under $POCL_CACHE_DIR and trusts it blindly: a damaged file there ends the
  * process. So after kernels were built the tree is sealed (a list of its files with sizes and hashes), and
- * before the process's first OpenCL call it is compared with its seal; on any difference it is removed and
- * built anew. A lock is held from the comparison to the sealing, so that two starting processes don't disturb
- * each other.
+ * before the process's first OpenCL call every file that the seal doesn't vouch for is removed, so that PoCL
+ * builds it anew. A lock is held from there to the sealing, so that two starting processes don't disturb each
+ * other.
  *
  *   cache_dir/pocl/       PoCL's files          cache_dir/pocl.seal, pocl.lock   ours, 0600
  *
