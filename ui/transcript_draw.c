@@ -194,8 +194,8 @@ void transcript_draw(struct transcript *t, struct grid *g, struct rect r, bool l
         return;
     transcript_layout(t, r.w, r.h);
     struct rect old = grid_clip(g, r);
-    int gutter = gutter_width(r.w), x = r.x + gutter, w = r.w - gutter - SCROLLBAR;
-    struct rect text = {x, r.y, w > 0 ? w : 0, r.h};
+    int x = r.x + gutter_width(r.w), w = text_columns(r.w);
+    struct rect text = {x, r.y, w, r.h};
 
     for (size_t i = 0; i < t->n; i++) {
         const struct message *m = &t->messages[i];

@@ -44,11 +44,27 @@ struct transcript {
 
 /* Columns left of the text: "weft ▏", or only the bar where it's narrow. One column at the right is the
  * scroll bar's. */
-enum { GUTTER = 6, GUTTER_NARROW = 2, NARROW = 36, SCROLLBAR = 1, TAB_STOP = 4, WRAP_MIN = 16 };
+/* Text is no wider than can be read with ease. */
+enum {
+    GUTTER = 6,
+    GUTTER_NARROW = 2,
+    NARROW = 36,
+    SCROLLBAR = 1,
+    TAB_STOP = 4,
+    WRAP_MIN = 16,
+    WRAP_MAX = 120
+};
 
 static inline int gutter_width(int w)
 {
     return w < NARROW ? GUTTER_NARROW : GUTTER;
+}
+
+/* Columns of text in a window of `w`. */
+static inline int text_columns(int w)
+{
+    int columns = w - gutter_width(w) - SCROLLBAR;
+    return columns > WRAP_MAX ? WRAP_MAX : columns > 0 ? columns : 0;
 }
 
 /* Markdown is the model's; what people type stands as it is. */

@@ -143,6 +143,16 @@ static void presets(void **state)
     }
 }
 
+/* Narrow and low screens: panes and pieces give way one by one. */
+static void small_screens(void **state)
+{
+    (void)state;
+    check_screen("balanced-40x12.txt", 40, 12);
+    check_screen("balanced-60x18.txt", 60, 18);
+    scene.view.preset = LAYOUT_CHAT;
+    check_screen("chat-40x12.txt", 40, 12);
+}
+
 static void themes(void **state)
 {
     (void)state;
@@ -376,9 +386,9 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     static const struct CMUnitTest tests[] = {
-        TEST(presets),      TEST(themes),       TEST(ascii_only), TEST(graphs),
-        TEST(zoomed),       TEST(overlays),     TEST(moments),    TEST(too_small),
-        TEST(random_sizes), TEST(borders_stay), TEST(frame_time),
+        TEST(presets),   TEST(small_screens), TEST(themes),       TEST(ascii_only),
+        TEST(graphs),    TEST(zoomed),        TEST(overlays),     TEST(moments),
+        TEST(too_small), TEST(random_sizes),  TEST(borders_stay), TEST(frame_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
