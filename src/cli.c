@@ -77,13 +77,9 @@ static enum weft_rc parse(struct cli *cli, int argc, char **argv, struct opt_res
     return rc;
 }
 
-/* Defaults, file, then --set and options in the order of the command line. */
-static enum weft_rc configure(struct cli *cli, const struct opt_result *args, struct buf *file,
-                              struct weft_err *err)
+/* Which file is read, and whether it is there; `file` keeps its name. */
+static void find_config(struct cli *cli, struct buf *file)
 {
-    enum weft_rc rc = config_init(&cli->cfg, err);
-    if (rc)
-        return rc;
     if (cli->opt.config) {
         cli->config_file = cli->opt.config;
         cli->config_found = true;
@@ -91,8 +87,19 @@ static enum weft_rc configure(struct cli *cli, const struct opt_result *args, st
         cli->config_file = buf_str(file);
         cli->config_found = access(cli->config_file, F_OK) == 0;
     }
+}
+
+enum weft_rc cli_configure(struct cli *cli, cli_source_fn *source, void *ctx, struct weft_err *err)
+{
+    const struct opt_result *args = cli->args;
+    config_deinit(&cli->cfg);
+    enum weft_rc rc = config_init(&cli->cfg, err);
+    if (rc)
+        return rc;
     if (cli->config_found)
         rc = config_load_file(&cli->cfg, cli->config_file, err);
+    if (rc == WEFT_OK && source)
+        rc = source(ctx, &cli->cfg, err);
     for (size_t i = 0; i < args->n_assignments && rc == WEFT_OK; i++) {
         const struct opt_assignment *a = &args->assignments[i];
         char option[40];
@@ -143,7 +150,8 @@ static enum weft_rc run(struct cli *cli, const struct opt_result *args, struct w
     } else if (cli->opt.version) {
         puts("weft " WEFT_VERSION);
     } else {
-        rc = configure(cli, args, &text, err);
+        find_config(cli, &text);
+        rc = cli_configure(cli, NULL, NULL, err);
         if (rc == WEFT_OK)
             rc = open_log(cli, args, err);
         if (rc == WEFT_OK)
@@ -171,6 +179,7 @@ int cli_main(int argc, char **argv)
     struct opt_result args = {.target = &cli.opt};
     struct weft_err err = {.code = WEFT_OK};
 
+    cli.args = &args;
     enum weft_rc rc = parse(&cli, argc, argv, &args, &err);
     cli.operands = args.operands;
     if (rc == WEFT_OK)

@@ -58,6 +58,7 @@ struct cli {
     struct weft_config cfg;
     const char *config_file; /* the file that was read, or that would have been; NULL: no home directory */
     bool config_found;
+    const struct opt_result *args; /* the command line, parsed */
     int status;        /* what to exit with when the verb succeeds */
     bool error_in_out; /* standard output already has the error, inside a result */
 };
@@ -78,6 +79,12 @@ extern const struct cli_verb cli_bench, cli_config, cli_console, cli_detokenize,
 /* Ended by NULL; the console, which has no name on the command line, isn't in it. */
 extern const struct cli_verb *const cli_verbs[];
 extern const struct opt_spec cli_common_options[];
+
+/* A source of configuration between the user's file and the command line. */
+typedef enum weft_rc cli_source_fn(void *ctx, struct weft_config *cfg, struct weft_err *err);
+/* Puts the configuration together anew: defaults, the user's file, `source` (NULL: none), then the command
+ * line. For a verb whose input brings settings of its own. */
+enum weft_rc cli_configure(struct cli *cli, cli_source_fn *source, void *ctx, struct weft_err *err);
 
 /* The whole program; returns its exit status. */
 int cli_main(int argc, char **argv);

@@ -153,6 +153,12 @@ enum weft_rc config_load_text(struct weft_config *cfg, const char *name, const c
                               struct weft_err *err);
 /* Applies a file. A missing or unreadable one is CONFIG_INVALID. */
 enum weft_rc config_load_file(struct weft_config *cfg, const char *path, struct weft_err *err);
+/* Applies a mapping that is part of another YAML file, called `name`, as if it were a file of its own. The
+ * document stays the caller's, and unchanged. */
+struct yaml_document_s;
+struct yaml_node_s;
+enum weft_rc config_load_node(struct weft_config *cfg, const char *name, struct yaml_document_s *doc,
+                              struct yaml_node_s *node, struct weft_err *err);
 /* Applies one "--set" argument: "section.key=value", the value being YAML written inline. */
 enum weft_rc config_set(struct weft_config *cfg, const char *assignment, struct weft_err *err);
 /* Sets one key to a word taken as it is (no YAML): for command-line options. `origin` names the option. A

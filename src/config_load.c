@@ -198,6 +198,14 @@ enum weft_rc config_load_text(struct weft_config *cfg, const char *name, const c
     return rc ? rc : with_document(&l, text, n, apply_file, NULL, err);
 }
 
+enum weft_rc config_load_node(struct weft_config *cfg, const char *name, yaml_document_t *doc,
+                              yaml_node_t *node, struct weft_err *err)
+{
+    struct load l = {.cfg = cfg, .doc = *doc, .place = {.file = name}}; /* borrowed: nodes are only looked up */
+    enum weft_rc rc = config_source(cfg, name, &l.place.source, err);
+    return rc ? rc : apply_mapping(&l, NULL, node, err);
+}
+
 static enum weft_rc refuse_file(const char *path, const char *problem, struct weft_err *err)
 {
     struct config_place place = {.file = path};

@@ -72,7 +72,7 @@ static enum weft_rc create_cl(const struct load *l, struct engine *e, const stru
     return rc;
 }
 
-static enum weft_rc create_sim(const struct weft_config *cfg, struct exec **out, struct weft_err *err)
+enum weft_rc engine_setup_sim(const struct weft_config *cfg, struct exec **out, struct weft_err *err)
 {
     uint64_t block_bytes = (uint64_t)(cfg->sim.block_kb * 1024);
     double slots =
@@ -102,7 +102,7 @@ static enum weft_rc load(void *ctx, struct engine *e, struct model **model, stru
     struct exec *x = NULL;
     enum weft_rc rc = WEFT_OK;
     if (l->options.sim) {
-        rc = create_sim(l->cfg, &x, err);
+        rc = engine_setup_sim(l->cfg, &x, err);
     } else {
         engine_progress(e, "reading the model", -1);
         rc = model_open(l->model_path, &m, err);
@@ -122,8 +122,7 @@ static enum weft_rc load(void *ctx, struct engine *e, struct model **model, stru
     return rc;
 }
 
-/* What requests call the model: a known name, else the file's base name without its ending. */
-static void name_model(const char *name, char *out, size_t size)
+void engine_setup_model_name(const char *name, char *out, size_t size)
 {
     const char *base = strrchr(name, '/');
     base = base ? base + 1 : name;
@@ -133,7 +132,7 @@ static void name_model(const char *name, char *out, size_t size)
     snprintf(out, size, "%.*s", (int)(n < size ? n : size - 1), base);
 }
 
-static struct engine_config engine_config_of(const struct weft_config *cfg)
+enum sched_preemption engine_setup_preemption(const struct weft_config *cfg)
 {
     static const enum sched_preemption preemptions[] = {
         [CONFIG_PREEMPTION_AUTO] = SCHED_PREEMPT_AUTO,
@@ -141,6 +140,11 @@ static struct engine_config engine_config_of(const struct weft_config *cfg)
         [CONFIG_PREEMPTION_RECOMPUTE] = SCHED_PREEMPT_RECOMPUTE,
         [CONFIG_PREEMPTION_OFF] = SCHED_PREEMPT_OFF,
     };
+    return preemptions[cfg->scheduler.preemption];
+}
+
+static struct engine_config engine_config_of(const struct weft_config *cfg)
+{
     return (struct engine_config){
         .load = load,
         .warm = cfg->model.warm,
@@ -154,7 +158,7 @@ static struct engine_config engine_config_of(const struct weft_config *cfg)
         .reject_when_full = cfg->queue.reject_when_full,
         .queue_timeout_ms = cfg->queue.timeout_ms,
         .stop_ms = cfg->batching.stop_ms,
-        .preemption = preemptions[cfg->scheduler.preemption],
+        .preemption = engine_setup_preemption(cfg),
         .max_preemptions = (uint32_t)cfg->scheduler.max_preemptions,
         .prefix_cache = cfg->kv.prefix_cache,
         .min_batch_size = (uint32_t)cfg->batching.min_batch_size,
@@ -183,6 +187,7 @@ enum weft_rc engine_setup(const struct weft_config *cfg, const struct engine_set
     struct engine_config ec = engine_config_of(cfg);
     ec.load_ctx = l;
     ec.sim = l->options.sim;
+    ec.observer = l->options.observer;
     ec.max_logits =
         (uint32_t)(l->options.all_logits ? cfg->scheduler.max_batch_tokens : cfg->scheduler.max_batch_size);
 
@@ -203,7 +208,7 @@ enum weft_rc engine_setup(const struct weft_config *cfg, const struct engine_set
             rc = weft_err_nomem(err, "engine_setup", path.len);
             goto out;
         }
-        name_model(cfg->model.path.item[0], ec.model_name, sizeof ec.model_name);
+        engine_setup_model_name(cfg->model.path.item[0], ec.model_name, sizeof ec.model_name);
     }
     rc = engine_create(&ec, out, err);
 out:

@@ -19,6 +19,7 @@ struct engine_setup_options {
      * `model` is NULL under simulation. */
     enum weft_rc (*loaded)(void *ctx, const struct model *model, struct exec **x, struct weft_err *err);
     void *ctx;
+    const struct engine_observer *observer; /* NULL: none; in place until engine_destroy has returned */
 };
 
 /*
@@ -30,6 +31,13 @@ struct engine_setup_options {
 enum weft_rc engine_setup(const struct weft_config *cfg, const struct engine_setup_options *options,
                           struct engine **out, struct weft_err *err);
 
+/* The simulated executor as `sim:` and `kv:` configure it; exec_destroy. */
+enum weft_rc engine_setup_sim(const struct weft_config *cfg, struct exec **out, struct weft_err *err);
+/* What scheduler.preemption says, as the scheduler takes it. */
+enum sched_preemption engine_setup_preemption(const struct weft_config *cfg);
+/* What requests call the model that is configured as `name`: a known name, else the file's base name without
+ * its ending. */
+void engine_setup_model_name(const char *name, char *out, size_t size);
 /* The sampling settings of the configuration, as a request takes them. */
 struct sampling engine_setup_sampling(const struct weft_config *cfg);
 
