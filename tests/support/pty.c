@@ -145,11 +145,12 @@ bool pty_wait(struct pty *p, bool (*condition)(struct pty *p, void *ctx), void *
     double end = pty_now_ms() + timeout_ms;
     while (!condition(p, ctx)) {
         double left = end - pty_now_ms();
-        if (left <= 0) {
-            fprintf(stderr, "not seen within %d ms; the screen:\n%s\n", timeout_ms, vt_text(p->vt));
+        bool quiet = pty_pump(p, left < 50 ? left > 0 ? (int)left + 1 : 0 : 50) <= 0;
+        if (quiet && (left <= 0 || reap(p)) && !condition(p, ctx)) {
+            fprintf(stderr, "not seen within %d ms%s; the screen:\n%s\n", timeout_ms,
+                    p->pid ? "" : ", and the program has ended", vt_text(p->vt));
             return false;
         }
-        pty_pump(p, left < 50 ? (int)left + 1 : 50);
     }
     return true;
 }
@@ -184,8 +185,9 @@ bool pty_wait_exit(struct pty *p, int timeout_ms)
 {
     double end = pty_now_ms() + timeout_ms;
     while (!reap(p)) {
-        if (pty_now_ms() > end) {
-            fprintf(stderr, "still runs after %d ms; the screen:\n%s\n", timeout_ms, vt_text(p->vt));
+        if (pty_now_ms() >= end) {
+            if (timeout_ms)
+                fprintf(stderr, "still runs after %d ms; the screen:\n%s\n", timeout_ms, vt_text(p->vt));
             return false;
         }
         pty_pump(p, 10);
