@@ -1,7 +1,11 @@
 #include "ui/format.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "ui/text.h"
 
 const char *format_count(char out[FORMAT_MAX], uint64_t n)
 {
@@ -86,4 +90,21 @@ char format_prio(enum prio p)
     static const char letters[PRIO_COUNT] = {'C', 'H', 'N', 'L'};
     unsigned i = (unsigned)((int)p + 1);
     return i < PRIO_COUNT ? letters[i] : '?';
+}
+
+void figures_add(struct figures *f, const char *fmt, ...)
+{
+    char item[128];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(item, sizeof item, fmt, ap);
+    va_end(ap);
+    const char *dot = f->len ? f->dot : "";
+    size_t need = strlen(dot) + strlen(item);
+    int columns = text_width(f->out, f->len) + text_width(dot, strlen(dot)) + text_width(item, strlen(item));
+    f->full = f->full || f->len + need >= f->size || columns > f->columns;
+    if (f->full)
+        return;
+    snprintf(f->out + f->len, f->size - f->len, "%s%s", dot, item);
+    f->len += need;
 }

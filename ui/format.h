@@ -3,6 +3,8 @@
 #ifndef WEFT_UI_FORMAT_H
 #define WEFT_UI_FORMAT_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "engine/sched/request.h"
@@ -19,5 +21,19 @@ const char *format_megabytes(char out[FORMAT_MAX], double mb); /* "412 MB", "3.2
 double format_scale(double v);
 /* C, H, N or L. */
 char format_prio(enum prio p);
+
+/* A line of figures, "HIGH · 41 tok/s · 318/2048": what doesn't fit is left out whole, with all that follows. */
+struct figures {
+    char *out; /* NUL-terminated, `size` bytes */
+    size_t size, len;
+    int columns;     /* the most it may take on the screen */
+    const char *dot; /* what stands between: " · " or " - " */
+    bool full;
+};
+#define FIGURES_INIT(buffer, most, ascii)                                                                    \
+    {                                                                                                        \
+        (buffer), sizeof(buffer), 0, (most), (ascii) ? " - " : " · ", false                                  \
+    }
+void figures_add(struct figures *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -34,37 +34,38 @@ static void draw(const struct view *v, struct grid *g, struct rect body)
 /* "HIGH · RUNNING · 41 tok/s · TTFT 82 ms · 318/2048". */
 static void summary(const struct view *v, char *out, size_t size)
 {
+    enum { WIDE = 1000 }; /* view.c cuts it to the room there is */
     out[0] = 0;
     if (v->active >= v->n_sessions)
         return;
     const struct view_session *s = &v->sessions[v->active];
     const struct snap_request *rq = s->busy ? view_request(v, s->number) : NULL;
-    struct status st;
-    status_of(v, s, &st);
-    const char *dot = v->ascii ? " - " : " · ";
+    bool waits = rq && (rq->state == REQ_WAITING || rq->state == REQ_PREEMPTED);
     double tps = rq ? rq->tps : s->last_tps;
     double ttft = rq ? (double)rq->ttft_us / 1000 : s->last_ttft_ms;
     char prio[16], a[FORMAT_MAX];
+    struct status st;
+    struct figures f = {.out = out, .size = size, .columns = WIDE, .dot = v->ascii ? " - " : " · "};
+
+    status_of(v, s, &st);
     snprintf(prio, sizeof prio, "%s", prio_name(s->prio));
     for (char *p = prio; *p; p++)
         *p = (char)(*p >= 'a' && *p <= 'z' ? *p - 32 : *p);
-    size_t n = (size_t)snprintf(out, size, "%s", prio);
-    if (*st.name && n < size)
-        n += (size_t)snprintf(out + n, size - n, "%s%s", dot, st.name);
-    if (rq && (rq->state == REQ_WAITING || rq->state == REQ_PREEMPTED || rq->state == REQ_PREFILLING) &&
-        n < size)
-        n += (size_t)snprintf(out + n, size - n, "%s%s", *st.metric ? " " : "", st.metric);
-    if (rq && rq->state == REQ_WAITING && rq->wait_reason != WAIT_NONE && n < size)
-        n += (size_t)snprintf(out + n, size - n, "%sneeds %s", dot, wait_reason_name(rq->wait_reason));
-    if (tps > 0 && n < size)
-        n += (size_t)snprintf(out + n, size - n, "%s%s tok/s", dot, format_rate(a, tps));
-    if (ttft > 0 && n < size)
-        n += (size_t)snprintf(out + n, size - n, "%sTTFT %s", dot, format_ms(a, ttft));
-    if (rq && rq->n_generated && n < size)
-        n += (size_t)snprintf(out + n, size - n, "%s%u/%u", dot, (unsigned)rq->n_generated,
-                              (unsigned)rq->max_tokens);
-    if (s->n_queued && n < size)
-        snprintf(out + n, size - n, "%s%u next", dot, (unsigned)s->n_queued);
+    figures_add(&f, "%s", prio);
+    if (waits || (rq && rq->state == REQ_PREFILLING))
+        figures_add(&f, "%s %s", st.name, st.metric);
+    else if (*st.name)
+        figures_add(&f, "%s", st.name);
+    if (waits && rq->wait_reason != WAIT_NONE)
+        figures_add(&f, "needs %s", wait_reason_name(rq->wait_reason));
+    if (tps > 0)
+        figures_add(&f, "%s tok/s", format_rate(a, tps));
+    if (ttft > 0)
+        figures_add(&f, "TTFT %s", format_ms(a, ttft));
+    if (rq && rq->n_generated)
+        figures_add(&f, "%u/%u", (unsigned)rq->n_generated, (unsigned)rq->max_tokens);
+    if (s->n_queued)
+        figures_add(&f, "%u next", (unsigned)s->n_queued);
 }
 
 const struct pane pane_chat = {PANE_CHAT, "chat", "CHAT", 8, 1, summary, draw};

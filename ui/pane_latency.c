@@ -67,8 +67,8 @@ static void row_batches(const struct view *v, struct grid *g, struct rect row)
     char a[FORMAT_MAX];
     label(g, row, "steps");
     int x = grid_printf(g, row.x + LABEL_W, row.y, ROLE_VALUE, "%s", format_count(a, v->snap->total_batches));
-    grid_printf(g, x, row.y, ROLE_DIM, "  of %.1f now, %.1f in all", v->snap->avg_batch_size_10s,
-                v->snap->avg_batch_size);
+    grid_printf(g, x, row.y, ROLE_DIM, "  batch %.1f, now %.1f", v->snap->avg_batch_size,
+                v->snap->avg_batch_size_10s);
 }
 
 static void row_memory(const struct view *v, struct grid *g, struct rect row)

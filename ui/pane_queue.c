@@ -93,7 +93,7 @@ static void draw(const struct view *v, struct grid *g, struct rect body)
     const struct snapshot *s = v->snap;
     int n = (int)s->n_queue, total = (int)s->queue_total;
     if (total == 0) {
-        grid_puts(g, body.x, body.y, ROLE_DIM, s->n_running ? "no one waits" : "nothing to do");
+        grid_puts(g, body.x, body.y, ROLE_DIM, "no one waits");
         return;
     }
     struct columns c = columns_of(body);

@@ -214,8 +214,7 @@ void transcript_layout(struct transcript *t, int w, int h)
     int line = 0;
     for (size_t i = 0; i < t->n; i++) {
         struct message *m = &t->messages[i];
-        message_wrap(m, w - gutter_width(w) -
-                            SCROLLBAR); /* out of memory: fewer lines now, more the next time */
+        message_wrap(m, text_columns(w)); /* out of memory: fewer lines now, more the next time */
         m->first = line;
         line += message_rows(m);
     }

@@ -1,7 +1,7 @@
 /* Drawing a transcript's window. */
-#include <stdio.h>
 #include <string.h>
 
+#include "ui/format.h"
 #include "ui/theme.h"
 #include "ui/transcript_priv.h"
 
@@ -114,52 +114,33 @@ static int draw_line(const struct transcript *t, struct grid *g, int x, int y, i
     return x + col;
 }
 
-static void format_duration(char *out, size_t size, double ms)
-{
-    if (ms < 1000)
-        snprintf(out, size, "%.0f ms", ms);
-    else
-        snprintf(out, size, "%.1f s", ms / 1000);
-}
-
-/* "TTFT 82 ms · 41.3 tok/s · 318 tokens · …": what is known, dimmed. */
+/* "TTFT 82 ms · 41.3 tok/s · 318 tokens · …": what is known, dimmed, as far as there is room. */
 static void draw_footer(struct grid *g, int x, int y, int w, const struct message *m)
 {
+    enum { QUEUE_WORTH_TELLING_MS = 100 };
     if (m->kind == MSG_QUEUED) {
         static const char queued[] = "sent when the reply has ended";
         grid_ellipsis(g, x, y, w, queued, sizeof queued - 1, ROLE_DIM | STYLE_ITALIC);
         return;
     }
     const struct reply_stats *s = &m->stats;
-    char line[256] = "", item[48], time[24];
-    size_t n = 0;
-#define ADD(...)                                                                                             \
-    do {                                                                                                     \
-        snprintf(item, sizeof item, __VA_ARGS__);                                                            \
-        int added = snprintf(line + n, sizeof line - n, "%s%s%s%s", n ? " " : "",                            \
-                             n ? glyph(g, GLYPH_DOT) : "", n ? " " : "", item);                              \
-        n += added > 0 && (size_t)added < sizeof line - n ? (size_t)added : 0;                               \
-    } while (0)
+    char line[256] = "", time[FORMAT_MAX];
+    struct figures f = FIGURES_INIT(line, w, g->ascii);
     if (s->ended)
-        ADD("%s", s->ended);
-    if (s->ttft_ms > 0) {
-        format_duration(time, sizeof time, s->ttft_ms);
-        ADD("TTFT %s", time);
-    }
+        figures_add(&f, "%s", s->ended);
+    if (s->ttft_ms > 0)
+        figures_add(&f, "TTFT %s", format_ms(time, s->ttft_ms));
     if (s->tps > 0)
-        ADD("%.1f tok/s", s->tps);
-    if (s->tokens > 0)
-        ADD("%u tokens", (unsigned)s->tokens);
-    if (s->queue_ms >= 1) {
-        format_duration(time, sizeof time, s->queue_ms);
-        ADD("queued %s", time);
-    }
+        figures_add(&f, "%.1f tok/s", s->tps);
+    if (s->queue_ms >= QUEUE_WORTH_TELLING_MS)
+        figures_add(&f, "queued %s", format_ms(time, s->queue_ms));
     if (s->cached_tokens > 0)
-        ADD("%u cached", (unsigned)s->cached_tokens);
+        figures_add(&f, "%u cached", (unsigned)s->cached_tokens);
     if (s->preemptions > 0)
-        ADD("preempted %ux", (unsigned)s->preemptions);
-#undef ADD
-    grid_ellipsis(g, x, y, w, line, n, ROLE_DIM);
+        figures_add(&f, "preempted %ux", (unsigned)s->preemptions);
+    if (s->tokens > 0)
+        figures_add(&f, "%u tokens", (unsigned)s->tokens);
+    grid_text(g, x, y, w, line, f.len, ROLE_DIM);
 }
 
 static void draw_gutter(struct grid *g, struct rect r, int y, const struct message *m, bool first)

@@ -274,29 +274,30 @@ static void markdown_styles(void **state)
 static void footers(void **state)
 {
     (void)state;
+#define DONE "weft ▏done\n"
+#define FIGURES                                                                                              \
+    "     ▏stopped · TTFT 82 ms · 41.3 tok/s · queued 1.2 s · 32 cached · preempted 1x · 318 tokens\n\n"
     size_t i = add(MSG_ASSISTANT, "done\n\n");
     transcript_end(t, i,
                    &(struct reply_stats){.ttft_ms = 82,
                                          .tps = 41.26,
-                                         .queue_ms = 1250,
+                                         .queue_ms = 1249,
                                          .tokens = 318,
                                          .cached_tokens = 32,
                                          .preemptions = 1,
                                          .ended = "stopped"});
     add(MSG_QUEUED, "later");
-    expect_screen(100, 6,
-                  "weft ▏done\n     ▏stopped · TTFT 82 ms · 41.3 tok/s · 318 tokens · queued 1.2 s · 32 "
-                  "cached · preempted 1x\n\n"
-                  "next ▏later\n     ▏sent when the reply has ended\n\n");
+    expect_screen(100, 6, DONE FIGURES "next ▏later\n     ▏sent when the reply has ended\n\n");
     transcript_set_kind(t, 1, MSG_USER);
     assert_true(transcript_set_text(t, 1, "edited", 6));
-    expect_screen(
-        100, 6,
-        "weft ▏done\n     ▏stopped · TTFT 82 ms · 41.3 tok/s · 318 tokens · queued 1.2 s · 32 cached · "
-        "preempted 1x\n\nyou  ▏edited\n\n\n");
+    expect_screen(100, 6, DONE FIGURES "you  ▏edited\n\n\n");
+    /* Where it's narrow, whole figures are left out. */
+    expect_screen(40, 6, DONE "     ▏stopped · TTFT 82 ms\n\nyou  ▏edited\n\n\n");
     transcript_remove(t, 0);
     assert_int_equal(transcript_count(t), 1);
     expect_screen(100, 2, "you  ▏edited\n\n");
+#undef DONE
+#undef FIGURES
 }
 
 static void hostile_text(void **state)
