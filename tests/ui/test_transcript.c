@@ -292,7 +292,7 @@ static void footers(void **state)
     assert_true(transcript_set_text(t, 1, "edited", 6));
     expect_screen(100, 6, DONE FIGURES "you  ▏edited\n\n\n");
     /* Where it's narrow, whole figures are left out. */
-    expect_screen(40, 6, DONE "     ▏stopped · TTFT 82 ms\n\nyou  ▏edited\n\n\n");
+    expect_screen(40, 6, DONE "     ▏stopped · TTFT 82 ms · 41.3 tok/s\n\nyou  ▏edited\n\n\n");
     transcript_remove(t, 0);
     assert_int_equal(transcript_count(t), 1);
     expect_screen(100, 2, "you  ▏edited\n\n");
