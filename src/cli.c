@@ -1,6 +1,8 @@
 /* From argv to a verb, and from its error to an exit status. */
 #include "src/cli.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,9 +26,9 @@ const struct opt_spec cli_common_options[] = {
     CLI_KEY("precision", 0, "device.precision", "WORD", "auto, fp32 or int8"),
     CLI_TEXT("config", 0, config, "FILE", "read FILE instead of the user's configuration"),
     CLI_KEY("set", 0, NULL, "KEY=VALUE", "set a configuration key; repeatable"),
-    CLI_KEY("log-level", 0, "log.level", "WORD", "error, warn, info or debug"),
+    CLI_KEY("log-level", 0, "log.level", "WORD", "log to standard error: error, warn, info or debug"),
     CLI_FLAG("json", 0, json, "machine-readable output, errors too"),
-    CLI_FLAG("quiet", 'q', quiet, "no progress, no warnings"),
+    CLI_FLAG("quiet", 'q', quiet, "no progress on standard error"),
     CLI_FLAG("help", 'h', help, "this text"),
     CLI_END,
 };
@@ -116,28 +118,32 @@ enum weft_rc cli_configure(struct cli *cli, cli_source_fn *source, void *ctx, st
     return rc ? rc : config_check(&cli->cfg, err);
 }
 
-/* Commands log warnings to standard error; everything from the level on once a level or a file is asked for.
- */
-static enum weft_rc open_log(const struct cli *cli, const struct opt_result *args, struct weft_err *err)
+static bool was_set(const struct weft_config *cfg, const char *path)
 {
-    bool asked = false;
-    for (size_t i = 0; i < args->n_assignments; i++)
-        asked =
-            asked || (args->assignments[i].spec->key && !strcmp(args->assignments[i].spec->key, "log.level"));
-    log_set_level(cli->opt.quiet && !asked ? LOG_ERROR : (enum log_level)cli->cfg.log.level);
-    if (cli->verb == &cli_console) /* which has the screen, and says itself where its log goes */
+    size_t n;
+    return cfg->origin[config_key_find(path) - config_keys(&n)].source != 0;
+}
+
+/* A command's errors come as its one line on standard error, so it keeps a log only where one is asked for: a file, or a level, which
+ * sends it to standard error. The console has the screen, and says itself where its log goes. */
+static enum weft_rc open_log(const struct cli *cli, struct weft_err *err)
+{
+    const char *file = cli->cfg.log.file;
+    log_set_level((enum log_level)cli->cfg.log.level);
+    if (cli->verb == &cli_console)
         return WEFT_OK;
-    if (*cli->cfg.log.file && log_open(cli->cfg.log.file)) {
-        weft_err_set(err, WEFT_CONFIG_INVALID, "log.file: %s can't be opened for appending",
-                     cli->cfg.log.file);
-        weft_err_str(err, "key", "log.file");
-        weft_err_str(err, "value", cli->cfg.log.file);
-        weft_err_str(err, "allowed", "a file that can be written");
-        return WEFT_CONFIG_INVALID;
+    if (!*file) {
+        bool asked = was_set(&cli->cfg, "log.level");
+        log_to_fd(asked ? STDERR_FILENO : open("/dev/null", O_WRONLY | O_CLOEXEC));
+        return WEFT_OK;
     }
-    if (!*cli->cfg.log.file && asked)
-        log_to_fd(STDERR_FILENO);
-    return WEFT_OK;
+    if (log_open(file) == 0)
+        return WEFT_OK;
+    weft_err_set(err, WEFT_CONFIG_INVALID, "log.file: %s: %s", file, strerror(errno));
+    weft_err_str(err, "key", "log.file");
+    weft_err_str(err, "value", file);
+    weft_err_str(err, "allowed", "a file that can be appended to");
+    return WEFT_CONFIG_INVALID;
 }
 
 static enum weft_rc run(struct cli *cli, const struct opt_result *args, struct weft_err *err)
@@ -153,7 +159,7 @@ static enum weft_rc run(struct cli *cli, const struct opt_result *args, struct w
         find_config(cli, &text);
         rc = cli_configure(cli, NULL, NULL, err);
         if (rc == WEFT_OK)
-            rc = open_log(cli, args, err);
+            rc = open_log(cli, err);
         if (rc == WEFT_OK)
             rc = cli->verb->run(cli, err);
     }

@@ -24,10 +24,17 @@ static void add_verbs(struct buf *out)
 
 static void add_statuses(struct buf *out)
 {
-    buf_adds(out,
-             "\nExit status: 0 done; 1 failed while running; 2 wrong usage or configuration; 3 model or\n"
-             "input file refused; 4 no usable OpenCL device; 5 of several requests at least one was\n"
-             "rejected, failed or timed out; 130 interrupted.\n");
+    buf_adds(out, "\nExit status:\n");
+    static const char *const statuses[] = {
+        "0 done",
+        "1 failed while running",
+        "2 wrong usage or configuration",
+        "3 model or input file refused",
+        "4 no usable OpenCL device",
+        "5 of several requests at least one was rejected, failed or timed out",
+        "130 interrupted"};
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
+        buf_addf(out, "  %s\n", statuses[i]);
 }
 
 void cli_help(const struct cli_verb *verb, struct buf *out)

@@ -30,7 +30,7 @@ static enum weft_rc refuse(struct weft_err *err, const char *field, const json_t
     if (json_is_number(value))
         weft_err_num(err, "value", json_number_value(value));
     else
-        weft_err_str(err, "value", shown);
+        weft_err_str(err, "value", json_is_string(value) ? json_string_value(value) : shown);
     weft_err_str(err, "limit", limit);
     return WEFT_INVALID_REQUEST;
 }

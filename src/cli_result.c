@@ -44,11 +44,23 @@ static json_t *logprobs_json(const struct engine_event *ev)
     return array;
 }
 
-static json_t *timing_json(const struct engine_timing *t)
+/* A refused request has no times: nothing of it ever happened. */
+static json_t *timing_json(const struct engine_event *ev)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "queue_ms", milliseconds(t->queue_ms), "ttft_ms",
-                     milliseconds(t->ttft_ms), "total_ms", milliseconds(t->total_ms), "prefill_tps",
-                     milliseconds(t->prefill_tps), "decode_tps", milliseconds(t->decode_tps));
+    const struct engine_timing *t = &ev->timing;
+    const struct {
+        const char *name;
+        double ms;
+    } rows[] = {{"queue_ms", t->queue_ms},
+                {"ttft_ms", t->ttft_ms},
+                {"total_ms", t->total_ms},
+                {"prefill_tps", t->prefill_tps},
+                {"decode_tps", t->decode_tps}};
+    json_t *timing = json_object();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        json_object_set_new(timing, rows[i].name,
+                            ev->type == ENGINE_REJECT ? json_null() : milliseconds(rows[i].ms));
+    return timing;
 }
 
 json_t *cli_result_json(const struct engine_event *ev, bool logprobs, const struct weft_err *error)
@@ -65,7 +77,7 @@ json_t *cli_result_json(const struct engine_event *ev, bool logprobs, const stru
         return NULL;
     if (logprobs)
         json_object_set_new(result, "logprobs", logprobs_json(ev));
-    json_object_set_new(result, "timing", timing_json(&ev->timing));
+    json_object_set_new(result, "timing", timing_json(ev));
     json_object_set_new(result, "cached_tokens", json_integer(ev->cached_tokens));
     json_object_set_new(result, "preemptions", json_integer(ev->preemptions));
     if (why->code)
