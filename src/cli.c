@@ -146,7 +146,7 @@ static enum weft_rc open_log(const struct cli *cli, struct weft_err *err)
     return WEFT_CONFIG_INVALID;
 }
 
-static enum weft_rc run(struct cli *cli, const struct opt_result *args, struct weft_err *err)
+static enum weft_rc run(struct cli *cli, struct weft_err *err)
 {
     struct buf text = BUF_INIT;
     enum weft_rc rc = WEFT_OK;
@@ -189,7 +189,7 @@ int cli_main(int argc, char **argv)
     enum weft_rc rc = parse(&cli, argc, argv, &args, &err);
     cli.operands = args.operands;
     if (rc == WEFT_OK)
-        rc = run(&cli, &args, &err);
+        rc = run(&cli, &err);
     int status = cli.status;
     if (rc) {
         status = weft_rc_exit_status(rc);
