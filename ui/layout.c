@@ -38,12 +38,16 @@ bool layout_preset_parse(const char *name, enum layout_preset *out)
  * A preset is the share of the height that the chat keeps, and one or two rows of panes below it. A pane is
  * left out where its row isn't wide enough; a row where the screen isn't high enough.
  */
-enum { ROW_PANES = 6 };
+enum {
+    ROW_PANES = 6,
+    ROW_END = PANE_INPUT
+}; /* an entry that isn't given ends a row: the input line never is in one */
 
 struct preset_pane {
-    enum pane_id id; /* PANE_INPUT ends a row */
-    int weight;      /* share of the row's width */
-    int min_w;       /* with its border; below, the pane is left out */
+    int id;     /* enum pane_id, or ROW_END */
+    int weight; /* share of the row's width beyond the minima */
+    int min_w;  /* with its border; below, the pane is left out */
+    int from_w; /* screens narrower than this have no such pane, so that the others aren't crammed */
 };
 
 struct preset {
@@ -52,28 +56,23 @@ struct preset {
     struct preset_pane rows[2][ROW_PANES];
 };
 
+/* clang-format off */
 static const struct preset presets[LAYOUT_PRESET_COUNT] = {
-    [LAYOUT_CHAT] = {100, 0, {{{PANE_INPUT, 0, 0}}, {{PANE_INPUT, 0, 0}}}},
-    [LAYOUT_BALANCED] = {62,
-                         9,
-                         {{{PANE_QUEUE, 28, 26},
-                           {PANE_BATCH, 34, 26},
-                           {PANE_KV, 20, 20},
-                           {PANE_RATES, 22, 22},
-                           {PANE_LATENCY, 22, 32},
-                           {PANE_INPUT, 0, 0}},
-                          {{PANE_INPUT, 0, 0}}}},
-    [LAYOUT_SCHEDULER] =
-        {36,
-         9,
-         {{{PANE_QUEUE, 38, 30}, {PANE_BATCH, 62, 30}, {PANE_INPUT, 0, 0}},
-          {{PANE_KV, 34, 22}, {PANE_RATES, 36, 26}, {PANE_LATENCY, 30, 28}, {PANE_INPUT, 0, 0}}}},
-    [LAYOUT_KV] =
-        {36,
-         9,
-         {{{PANE_KV, 64, 34}, {PANE_QUEUE, 36, 30}, {PANE_INPUT, 0, 0}},
-          {{PANE_BATCH, 40, 30}, {PANE_RATES, 32, 26}, {PANE_LATENCY, 28, 28}, {PANE_INPUT, 0, 0}}}},
+    [LAYOUT_CHAT] = {.chat_percent = 100},
+    [LAYOUT_BALANCED] = {62, 9, {
+        {{PANE_QUEUE, 30, 24, 0}, {PANE_BATCH, 34, 20, 0}, {PANE_KV, 20, 18, 0}, {PANE_RATES, 22, 18, 0},
+         {PANE_LATENCY, 22, 34, 136}},
+    }},
+    [LAYOUT_SCHEDULER] = {36, 9, {
+        {{PANE_QUEUE, 38, 30, 0}, {PANE_BATCH, 62, 30, 0}},
+        {{PANE_KV, 34, 22, 0}, {PANE_RATES, 36, 26, 0}, {PANE_LATENCY, 30, 28, 0}},
+    }},
+    [LAYOUT_KV] = {36, 9, {
+        {{PANE_KV, 64, 34, 0}, {PANE_QUEUE, 36, 30, 0}},
+        {{PANE_BATCH, 40, 30, 0}, {PANE_RATES, 32, 26, 0}, {PANE_LATENCY, 28, 28, 0}},
+    }},
 };
+/* clang-format on */
 
 enum {
     SECOND_ROW_MIN_H = 30, /* screens lower than this have one row of panes */
@@ -108,8 +107,8 @@ static void show_chat(struct layout *l, struct rect frame, int input_rows)
 static void show_row(struct layout *l, const struct preset_pane *panes, struct rect row)
 {
     int n = 0, weights = 0, need = 1;
-    for (int i = 0; i < ROW_PANES && panes[i].id != PANE_INPUT; i++) {
-        if (need + panes[i].min_w - 1 > row.w)
+    for (int i = 0; i < ROW_PANES && panes[i].id != ROW_END; i++) {
+        if (need + panes[i].min_w - 1 > row.w || row.w < panes[i].from_w)
             break;
         need += panes[i].min_w - 1;
         weights += panes[i].weight;
@@ -122,7 +121,7 @@ static void show_row(struct layout *l, const struct preset_pane *panes, struct r
         int extra = spare * shared / weights - given;
         given += extra;
         int w = panes[i].min_w + extra;
-        show(l, panes[i].id, (struct rect){x, row.y, w, row.h});
+        show(l, (enum pane_id)panes[i].id, (struct rect){x, row.y, w, row.h});
         x += w - 1;
     }
 }
@@ -156,8 +155,8 @@ void layout_compute(int w, int h, enum layout_preset preset, enum pane_id focus,
     int n_rows = 0;
     int chat_h = s.h;
     int row_h[2] = {0, 0};
-    if (p->rows[0][0].id != PANE_INPUT) {
-        n_rows = p->rows[1][0].id != PANE_INPUT && h >= SECOND_ROW_MIN_H ? 2 : 1;
+    if (p->rows[0][0].id != ROW_END) {
+        n_rows = p->rows[1][0].id != ROW_END && h >= SECOND_ROW_MIN_H ? 2 : 1;
         /* Frames overlap by one line, hence s.h + n_rows lines to share. */
         int below = s.h + n_rows - clamp(s.h * p->chat_percent / 100, p->min_chat, s.h);
         if (below < n_rows * ROW_MIN_H)

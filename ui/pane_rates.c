@@ -6,7 +6,13 @@
 #include "ui/format.h"
 #include "ui/view.h"
 
-enum { GRAPH_MIN_H = 3, GRAPHS = 3 }; /* a graph with its line of text */
+enum {
+    GRAPH_MIN_H = 3,
+    GRAPHS = 3,
+    NARROW_W = 30,
+    LATENCY_MIN_H = 8,
+    LATENCY_H = 2
+}; /* a graph has its line of text */
 
 struct series {
     const char *name, *unit;
@@ -75,8 +81,27 @@ static void draw_series(const struct view *v, struct grid *g, struct rect r, con
     grid_graph(g, (struct rect){r.x, r.y + 1, r.w, r.h - 1}, v->graph, values, n, scale, series->role);
 }
 
+/* "TTFT  82 ms  1.3 s": p50, and p99 where it fits. */
+static void draw_percentiles(struct grid *g, struct rect row, const char *name,
+                             const struct snap_percentiles *p)
+{
+    char a[FORMAT_MAX], b[FORMAT_MAX];
+    int x = grid_puts(g, row.x, row.y, ROLE_DIM, name);
+    format_ms(a, p->p50);
+    format_ms(b, p->p99);
+    int end = row.x + row.w, p99_x = end;
+    if (x + 3 + (int)(strlen(a) + strlen(b)) <= end)
+        p99_x = grid_right(g, x, end, row.y, ROLE_DIM, b) - 2;
+    grid_right(g, x + 1, p99_x, row.y, ROLE_VALUE, a);
+}
+
 static void draw(const struct view *v, struct grid *g, struct rect body)
 {
+    if (body.w < NARROW_W && body.h >= LATENCY_MIN_H) {
+        body.h -= LATENCY_H;
+        draw_percentiles(g, (struct rect){body.x, body.y + body.h, body.w, 1}, "TTFT", &v->snap->ttft);
+        draw_percentiles(g, (struct rect){body.x, body.y + body.h + 1, body.w, 1}, "ITL", &v->snap->itl);
+    }
     int graphs = body.h / GRAPH_MIN_H;
     graphs = graphs < 1 ? 1 : graphs > GRAPHS ? GRAPHS : graphs;
     int y = body.y;
@@ -90,7 +115,7 @@ static void draw(const struct view *v, struct grid *g, struct rect body)
 static void summary(const struct view *v, char *out, size_t size)
 {
     char a[FORMAT_MAX];
-    snprintf(out, size, "%s tok/s", format_rate(a, v->snap->decode_tps + v->snap->prefill_tps));
+    snprintf(out, size, "%s", format_rate(a, v->snap->decode_tps + v->snap->prefill_tps));
 }
 
-const struct pane pane_rates = {PANE_RATES, "rates", "THROUGHPUT", 14, 2, summary, draw};
+const struct pane pane_rates = {PANE_RATES, "rates", "TOK/S", 14, 2, summary, draw};

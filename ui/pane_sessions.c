@@ -8,14 +8,6 @@
 /* Columns from the right edge: priority letter, state glyph, figure. */
 enum { METRIC_W = 5, PAD_W = 1, TAIL_W = 1 + 1 + 1 + 1 + METRIC_W + 1 };
 
-static style_t prio_role(enum prio p)
-{
-    static const uint8_t roles[PRIO_COUNT] = {ROLE_PRIO_CRITICAL, ROLE_PRIO_HIGH, ROLE_PRIO_NORMAL,
-                                              ROLE_PRIO_LOW};
-    unsigned i = (unsigned)((int)p + 1);
-    return i < PRIO_COUNT ? roles[i] : ROLE_TEXT;
-}
-
 static void draw_row(const struct view *v, struct grid *g, struct rect row, const struct view_session *s,
                      bool active)
 {
@@ -32,7 +24,7 @@ static void draw_row(const struct view *v, struct grid *g, struct rect row, cons
     int x = row.x + 4, tail = end - TAIL_W;
     style_t style = active || s->unread ? ROLE_TEXT | STYLE_BOLD : ROLE_TEXT;
     grid_ellipsis(g, x, y, tail - x, title, strlen(title), s->title && *s->title ? style : ROLE_DIM);
-    grid_putc(g, tail + 1, y, (uint32_t)format_prio(s->prio), prio_role(s->prio));
+    grid_putc(g, tail + 1, y, (uint32_t)format_prio(s->prio), status_prio_role(s->prio));
     grid_puts(g, tail + 3, y, st.style, glyph(g, st.glyph));
     grid_right(g, tail + 4, end, y, st.style, st.metric);
 }

@@ -17,6 +17,14 @@ static const struct {
     [REQ_TIMEOUT] = {GLYPH_FAILED, ROLE_ERROR, "TIMEOUT"},
 };
 
+style_t status_prio_role(enum prio p)
+{
+    static const uint8_t roles[PRIO_COUNT] = {ROLE_PRIO_CRITICAL, ROLE_PRIO_HIGH, ROLE_PRIO_NORMAL,
+                                              ROLE_PRIO_LOW};
+    unsigned i = (unsigned)((int)p + 1);
+    return i < PRIO_COUNT ? roles[i] : ROLE_TEXT;
+}
+
 static void metric_of(const struct snap_request *rq, char out[FORMAT_MAX])
 {
     char figure[FORMAT_MAX];

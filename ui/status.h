@@ -12,6 +12,9 @@ struct status {
     char metric[FORMAT_MAX]; /* "38/s", "55%", "6.1s"; "" when there is none */
 };
 
+/* The colour of a base priority. */
+style_t status_prio_role(enum prio p);
+
 void status_of(const struct view *v, const struct view_session *s, struct status *out);
 
 #endif

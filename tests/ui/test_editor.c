@@ -223,7 +223,8 @@ static void search_backwards(void **state)
     assert_false(editor_busy());
     editor_get(&v);
     assert_null(v.prompt);
-    assert_line("", 0);
+    assert_line("apples", 1); /* what was found stays, as with readline's own Esc */
+    editor_set("", 0);
     type("\x12pea");
     editor_edit(two); /* a search doesn't survive the change of session */
     assert_false(editor_busy());
@@ -232,6 +233,35 @@ static void search_backwards(void **state)
     char *line = type(ENTER);
     assert_string_equal(line, "apples");
     mem_free(line);
+}
+
+static void a_command_that_waits_for_a_key(void **state)
+{
+    (void)state;
+    static const char *const starts[] = {"\x16",
+                                         "\x18",
+                                         "\x12",
+                                         "\x1b"
+                                         "5",
+                                         "\x1d",
+                                         "\x1b",
+                                         "\x18\x1b"};
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        type("ab");
+        type(starts[i]);
+        editor_edit(two);
+        type("x");
+        assert_line("x", 1);
+        type(starts[i]);
+        editor_set("y", 1);
+        type("z");
+        assert_line("yz", 2);
+        type(starts[i]);
+        editor_insert("p", 1);
+        editor_set("", 0);
+        editor_edit(one);
+        editor_set("", 0);
+    }
 }
 
 static void unknown_sequences_leave_the_line_alone(void **state)
@@ -278,6 +308,7 @@ int main(void)
         TEST(repeated_lines_are_kept_once),
         TEST(completion),
         TEST(search_backwards),
+        TEST(a_command_that_waits_for_a_key),
         TEST(unknown_sequences_leave_the_line_alone),
         TEST(vi_mode), /* last: the mode stays */
     };

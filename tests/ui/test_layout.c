@@ -82,7 +82,7 @@ static void usual_sizes(void **state)
     } rows[] = {
         {40, 12, LAYOUT_BALANCED, BIT(QUEUE)},
         {80, 24, LAYOUT_CHAT, BIT(SESSIONS)},
-        {80, 24, LAYOUT_BALANCED, BIT(SESSIONS) | BIT(QUEUE) | BIT(BATCH) | BIT(KV)},
+        {80, 24, LAYOUT_BALANCED, BIT(SESSIONS) | BIT(QUEUE) | BIT(BATCH) | BIT(KV) | BIT(RATES)},
         {120, 36, LAYOUT_BALANCED, BIT(SESSIONS) | BIT(QUEUE) | BIT(BATCH) | BIT(KV) | BIT(RATES)},
         {80, 24, LAYOUT_SCHEDULER, BIT(SESSIONS) | BIT(QUEUE) | BIT(BATCH)},
         {80, 24, LAYOUT_KV, BIT(SESSIONS) | BIT(QUEUE) | BIT(KV)},
@@ -134,8 +134,8 @@ static void focus_order(void **state)
     (void)state;
     struct layout l;
     layout_compute(80, 24, LAYOUT_BALANCED, PANE_INPUT, false, 1, &l);
-    static const enum pane_id order[] = {PANE_SESSIONS, PANE_CHAT, PANE_QUEUE,
-                                         PANE_BATCH,    PANE_KV,   PANE_INPUT};
+    static const enum pane_id order[] = {PANE_SESSIONS, PANE_CHAT,  PANE_QUEUE, PANE_BATCH,
+                                         PANE_KV,       PANE_RATES, PANE_INPUT};
     enum pane_id at = PANE_INPUT;
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
         enum pane_id next = layout_next(&l, at, 1);
