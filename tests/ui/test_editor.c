@@ -245,7 +245,8 @@ static void a_command_that_waits_for_a_key(void **state)
                                          "5",
                                          "\x1d",
                                          "\x1b",
-                                         "\x18\x1b"};
+                                         "\x18\x1b",
+                                         "\x1b\x1d"};
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
         type("ab");
         type(starts[i]);

@@ -23,6 +23,7 @@ struct editor_draft {
 /* As readline itself: one a process. */
 static struct {
     bool open, keep_history, listing;
+    enum { AWAITS_NOTHING, AWAITS_QUOTED, AWAITS_SOUGHT } awaits; /* a command that wants a character */
     struct editor_hooks hooks;
     struct editor_draft *draft;
     const char *bytes; /* being fed */
@@ -39,6 +40,7 @@ static struct {
 static int next_byte(FILE *in)
 {
     (void)in;
+    ed.awaits = AWAITS_NOTHING;
     if (!ed.n_bytes)
         return KEY_ABORT;
     ed.n_bytes--;
@@ -105,6 +107,25 @@ static int insert_newline(int count, int key)
     for (int i = 0; i < count; i++)
         rl_insert_text("\n");
     return 0;
+}
+
+/* Commands that take the next character: readline has no state that tells, so that editor_abort knows. */
+static int quote_next(int count, int key)
+{
+    ed.awaits = AWAITS_QUOTED;
+    return rl_quoted_insert(count, key);
+}
+
+static int seek_next(int count, int key)
+{
+    ed.awaits = AWAITS_SOUGHT;
+    return rl_char_search(count, key);
+}
+
+static int seek_next_back(int count, int key)
+{
+    ed.awaits = AWAITS_SOUGHT;
+    return rl_backward_char_search(count, key);
 }
 
 static int line_start(int at)
@@ -200,6 +221,10 @@ static void bind_commands(void)
         rl_command_func_t *usual, *ours;
     } commands[] = {
         {"\\C-j", rl_newline, insert_newline},
+        {"\\C-v", rl_quoted_insert, quote_next},
+        {"\\C-q", rl_quoted_insert, quote_next},
+        {"\\C-]", rl_char_search, seek_next},
+        {"\\e\\C-]", rl_backward_char_search, seek_next_back},
         {"\\e\\C-m", rl_vi_editing_mode, insert_newline},
         {"\\e\\C-j", rl_vi_editing_mode, insert_newline},
         {"\\e[A", rl_get_previous_history, up},
@@ -465,19 +490,36 @@ void editor_get(struct editor_view *out)
 
 bool editor_busy(void)
 {
-    return ed.draft && RL_ISSTATE(RL_STATE_ISEARCH | RL_STATE_NSEARCH | RL_STATE_NUMERICARG |
-                                  RL_STATE_MULTIKEY | RL_STATE_METANEXT | RL_STATE_CHARSEARCH);
+    return ed.draft &&
+           RL_ISSTATE(RL_STATE_ISEARCH | RL_STATE_NSEARCH | RL_STATE_NUMERICARG | RL_STATE_MULTIKEY |
+                      RL_STATE_METANEXT | RL_STATE_CHARSEARCH | RL_STATE_VIMOTION);
+}
+
+static void feed_one(char c)
+{
+    ed.bytes = &c;
+    ed.n_bytes = 1;
+    rl_callback_read_char();
+    ed.bytes = NULL;
+    ed.n_bytes = 0;
 }
 
 void editor_abort(void)
 {
-    static const char give_up[] = {KEY_ABORT};
-    if (editor_busy()) {
-        ed.bytes = give_up;
-        ed.n_bytes = 1;
-        rl_callback_read_char();
-        ed.n_bytes = 0;
+    if (!ed.draft)
+        return;
+    /* readline can't forget these without a leak: they get a character, one that is taken back or found in no line. */
+    if (ed.awaits == AWAITS_QUOTED) {
+        feed_one(' ');
+        rl_rubout(1, 0);
+    } else if (ed.awaits == AWAITS_SOUGHT) {
+        feed_one(KEY_ABORT);
     }
+    if (RL_ISSTATE(RL_STATE_NUMERICARG)) {
+        rl_restore_prompt();
+        rl_clear_message();
+    }
+    rl_callback_sigcleanup(); /* forgets a search, an argument, a key sequence */
 }
 
 bool editor_vi(void)

@@ -71,7 +71,7 @@ void editor_get(struct editor_view *out);
 /* In the middle of something that Esc should end rather than stop a reply: a search, a numeric argument, a
  * key sequence. */
 bool editor_busy(void);
-/* Ends that, keeping the line. */
+/* Ends that, keeping the line, or what a search has found. */
 void editor_abort(void);
 /* vi mode, where Esc is readline's. */
 bool editor_vi(void);
