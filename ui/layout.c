@@ -38,10 +38,7 @@ bool layout_preset_parse(const char *name, enum layout_preset *out)
  * A preset is the share of the height that the chat keeps, and one or two rows of panes below it. A pane is
  * left out where its row isn't wide enough; a row where the screen isn't high enough.
  */
-enum {
-    ROW_PANES = 6,
-    ROW_END = PANE_INPUT
-}; /* an entry that isn't given ends a row: the input line never is in one */
+enum { ROW_PANES = 6, ROW_END = PANE_INPUT }; /* the input line is never in a row: entries not given end it */
 
 struct preset_pane {
     int id;     /* enum pane_id, or ROW_END */

@@ -83,6 +83,7 @@ void transcript_end(struct transcript *t, size_t i, const struct reply_stats *st
         return;
     struct message *m = &t->messages[i];
     text_filter_end(&m->filter, &m->text);
+    m->text.failed = false; /* out of memory: the sign for a cut character is missing, and nothing else */
     while (m->text.len && strchr(" \t\n", m->text.data[m->text.len - 1]))
         m->text.data[--m->text.len] = 0;
     m->ended = true;

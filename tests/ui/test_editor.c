@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <readline/readline.h>
 
+#include "engine/base/hash.h"
 #include "engine/base/mem.h"
 #include "ui/term/editor.h"
 
@@ -246,7 +247,13 @@ static void a_command_that_waits_for_a_key(void **state)
                                          "\x1d",
                                          "\x1b",
                                          "\x18\x1b",
-                                         "\x1b\x1d"};
+                                         "\x1b\x1d",
+                                         "\x1b"
+                                         "5\x1b",
+                                         "\x1b"
+                                         "5\x18",
+                                         "\x12\x1b",
+                                         "\x12\x18"};
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
         type("ab");
         type(starts[i]);
@@ -263,6 +270,71 @@ static void a_command_that_waits_for_a_key(void **state)
         editor_edit(one);
         editor_set("", 0);
     }
+}
+
+static void anything_at_all(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {UP,
+                                       DOWN,
+                                       LEFT,
+                                       HOME,
+                                       "\x1b[3~",
+                                       "\x1b",
+                                       "\x12",
+                                       "\x13",
+                                       "\x16",
+                                       "\x18",
+                                       "\x1d",
+                                       "\x1f",
+                                       "\x19",
+                                       "\x1b\x19",
+                                       "\x1by",
+                                       "\x1b"
+                                       "7",
+                                       "\x14",
+                                       "/st\t",
+                                       "\t",
+                                       "\r",
+                                       "\n",
+                                       "\x1b\r",
+                                       "\x07",
+                                       "\x04",
+                                       "\x0f",
+                                       "\x1b.",
+                                       "\x1b<",
+                                       "\x1b>",
+                                       "\x18\x18",
+                                       "\x18\x15",
+                                       "\x18(",
+                                       "\x18)",
+                                       "\x18"
+                                       "e",
+                                       "\x1b#",
+                                       "\x1b-",
+                                       "\x1b?",
+                                       "\x1b*"};
+    struct rng rng;
+    rng_seed(&rng, 11);
+    for (int i = 0; i < 30000; i++) {
+        char random[] = {(char)rng_below(&rng, 256), 0};
+        struct editor_view v;
+        switch (rng_below(&rng, 16)) {
+        case 0: editor_edit(two); break;
+        case 1: editor_edit(one); break;
+        case 2: editor_insert("pasted\ntext", 11); break;
+        case 3: editor_set("replaced", 8); break;
+        case 4: editor_edit(NULL); break;
+        case 5: mem_free(type(random)); break;
+        default: mem_free(type(keys[rng_below(&rng, sizeof keys / sizeof *keys)])); break;
+        }
+        editor_get(&v);
+        assert_true(v.point <= v.len && v.len <= EDITOR_TEXT_MAX);
+        if (v.len > 1000)
+            editor_set("", 0);
+    }
+    editor_edit(one);
+    editor_set("", 0);
 }
 
 static void unknown_sequences_leave_the_line_alone(void **state)
@@ -310,6 +382,7 @@ int main(void)
         TEST(completion),
         TEST(search_backwards),
         TEST(a_command_that_waits_for_a_key),
+        TEST(anything_at_all),
         TEST(unknown_sequences_leave_the_line_alone),
         TEST(vi_mode), /* last: the mode stays */
     };

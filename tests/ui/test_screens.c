@@ -283,6 +283,59 @@ static void moments(void **state)
     check_screen("failed-80x24.txt", 80, 24);
 }
 
+/* Does row y of a 120 × 36 screen hold `want`? */
+static void expect_row(int y, const char *want)
+{
+    struct grid g = {0};
+    struct buf text = BUF_INIT;
+    assert_true(grid_resize(&g, 120, 36));
+    view_draw(&scene.view, &g);
+    assert_true(grid_dump(&g, &text));
+    const char *row = buf_str(&text);
+    for (int i = 0; i < y; i++)
+        row = strchr(row, '\n') + 1;
+    size_t n = strcspn(row, "\n");
+    if (!memmem(row, n, want, strlen(want)))
+        fail_msg("row %d is %.*s, without %s", y, (int)n, row, want);
+    buf_free(&text);
+    grid_free(&g);
+}
+
+/* Each state of a session's request, in the list and in the chat's title. */
+static void session_states(void **state)
+{
+    (void)state;
+    static const struct {
+        enum req_state state;
+        const char *list, *title;
+    } rows[] = {
+        {REQ_RUNNING, "H ▶  41/s", "HIGH · RUNNING · 41 tok/s · TTFT 82 ms · 318/2048"},
+        {REQ_PREFILLING, "H ◐   50%", "HIGH · PREFILL 50% · 41 tok/s"},
+        {REQ_WAITING, "H ◌  6.5s", "HIGH · WAITING 6.5s · needs blocks"},
+        {REQ_PREEMPTED, "H ◁  6.5s", "HIGH · PREEMPTED 6.5s"},
+    };
+    struct snap_request *rq = &scene.snap.running[0];
+    assert_int_equal(rq->tag, 2);
+    rq->n_computed = rq->n_prompt / 2;
+    rq->waited_us = 6500000;
+    rq->wait_reason = WAIT_BLOCKS;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        rq->state = rows[i].state;
+        expect_row(3, rows[i].list);
+        expect_row(1, rows[i].title);
+    }
+    rq->tag = 99; /* sent, but in no snapshot yet */
+    expect_row(3, "H ○");
+    expect_row(1, "HIGH · SENT");
+    scene.sessions[1].busy = false;
+    scene.sessions[1].last_tps = 12.5;
+    scene.sessions[1].last_ttft_ms = 1500;
+    expect_row(3, "H ·");
+    expect_row(1, "HIGH · 12 tok/s · TTFT 1.5 s");
+    scene.snap.frozen = true;
+    expect_row(0, "READY  FROZEN");
+}
+
 static void too_small(void **state)
 {
     (void)state;
@@ -386,9 +439,9 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     static const struct CMUnitTest tests[] = {
-        TEST(presets),   TEST(small_screens), TEST(themes),       TEST(ascii_only),
-        TEST(graphs),    TEST(zoomed),        TEST(overlays),     TEST(moments),
-        TEST(too_small), TEST(random_sizes),  TEST(borders_stay), TEST(frame_time),
+        TEST(presets),      TEST(small_screens), TEST(themes),     TEST(ascii_only),     TEST(graphs),
+        TEST(zoomed),       TEST(overlays),      TEST(moments),    TEST(session_states), TEST(too_small),
+        TEST(random_sizes), TEST(borders_stay),  TEST(frame_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
