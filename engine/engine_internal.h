@@ -77,6 +77,7 @@ struct reply {
     size_t n_tokens, cap_tokens;
     size_t n_sent;   /* tokens that have gone out in TOKENS events */
     size_t n_held;   /* bytes at the text's end that aren't to be shown yet */
+    bool ended;      /* reply_end was called */
     bool stopped;    /* a stop string was found: the text ends before it */
 };
 

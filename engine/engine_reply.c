@@ -1,9 +1,8 @@
 /*
  * Replies: the text of what was generated, token by token.
  *
- * A token's text is shown when it can't be taken back any more: all of it lies before the bytes that may
- * begin a stop string. So a token waits for the next ones only where a stop string seems to begin, and tokens
- * and text always go out together.
+ * A token's text is shown when it can't be taken back any more: its characters are whole, and all of them lie before what
+ * may begin a stop string. Else the token waits for the next ones, so that tokens and text always go out together.
  */
 #include "engine/base/mem.h"
 #include "engine/engine_internal.h"
@@ -95,6 +94,7 @@ enum weft_rc reply_push(struct reply *r, const struct sampler_out *token, struct
 void reply_end(struct reply *r)
 {
     r->n_held = 0;
+    r->ended = true;
     if (r->stopped || !r->tok || !r->n_tokens)
         return;
     size_t from = r->text.len;
@@ -107,6 +107,8 @@ void reply_end(struct reply *r)
 size_t reply_n_ready(const struct reply *r)
 {
     size_t n = r->n_tokens;
+    if (n > r->n_sent && r->tok && r->stream.n_pending && !r->ended)
+        n--; /* it began a character; if nothing completes that, its text becomes U+FFFD */
     while (n > r->n_sent && r->tokens[n - 1].text_end > r->text.len - r->n_held)
         n--;
     return n;

@@ -257,25 +257,25 @@ static enum weft_rc special_text(const struct tok *tok, int64_t id, struct buf *
     return out->failed ? weft_err_nomem(err, "special_text", 64) : WEFT_OK;
 }
 
+static enum weft_rc no_template(const struct model *m, struct weft_err *err)
+{
+    const char *why = m->chat_error.code ? m->chat_error.message : "it has none";
+    weft_err_set(err, WEFT_INVALID_REQUEST, "messages need a chat template that can be used; %s: %s", m->name,
+                 why);
+    weft_err_str(err, "field", "messages");
+    weft_err_str(err, "value", why);
+    weft_err_str(err, "limit", "a model with a chat template");
+    return WEFT_INVALID_REQUEST;
+}
+
 static enum weft_rc chat_prompt(const struct ticket *t, const struct model *m, struct tok_ids *ids,
                                 struct weft_err *err)
 {
     enum weft_rc rc;
     struct chat_rendered r = {0};
     struct buf bos = BUF_INIT, eos = BUF_INIT;
-    if (!m->chat) {
-        if (m->chat_error.code) { /* the file has a template, and this is why it can't be used */
-            if (err)
-                *err = m->chat_error;
-            weft_err_prefix(err, "the model's chat template can't be used: ");
-        } else {
-            weft_err_set(err, WEFT_INVALID_REQUEST, "messages need a chat template, and %s has none",
-                         m->name);
-        }
-        if (err)
-            err->code = WEFT_INVALID_REQUEST;
-        return WEFT_INVALID_REQUEST;
-    }
+    if (!m->chat)
+        return no_template(m, err);
     if ((rc = special_text(m->tok, tok_bos(m->tok), &bos, err)) ||
         (rc = special_text(m->tok, tok_eos(m->tok), &eos, err)))
         goto out;

@@ -29,6 +29,9 @@ struct sampler {
  */
 enum { NUCLEUS_FIRST = 256 };
 
+/* Logits looked at together where their order doesn't matter. */
+enum { LANES = 32 };
+
 static double field_value(const struct sampling *s, size_t offset)
 {
     double v;
@@ -144,6 +147,15 @@ static void sift_down(struct candidate *heap, uint32_t n, uint32_t i)
     heap[i] = c;
 }
 
+/* Whether any of LANES logits is above the bar: one branch for all of them, and vector instructions. */
+static bool any_above(const float *logits, float bar)
+{
+    int any = 0;
+    for (uint32_t j = 0; j < LANES; j++)
+        any |= logits[j] > bar;
+    return any;
+}
+
 /* Writes the k highest of n logits to best[0..k), best first; k ≤ n. O(n + k log n) expected: a heap of the
  * best so far, whose root is what a newcomer has to beat; nearly all of the n fail that one comparison. */
 static void rank_best(const float *logits, uint32_t n, struct candidate *best, uint32_t k)
@@ -154,12 +166,17 @@ static void rank_best(const float *logits, uint32_t n, struct candidate *best, u
         best[i] = (struct candidate){logits[i], i};
     for (uint32_t i = k / 2; i-- > 0;)
         sift_down(best, k, i);
-    float bar = best[0].logit;
-    for (uint32_t i = k; i < n; i++) {
-        if (logits[i] > bar) { /* an equal one has a higher id, so it ranks below */
-            best[0] = (struct candidate){logits[i], i};
-            sift_down(best, k, 0);
-            bar = best[0].logit;
+    for (uint32_t i = k; i < n;) {
+        if (i + LANES <= n && !any_above(logits + i, best[0].logit)) {
+            i += LANES;
+            continue;
+        }
+        uint32_t end = i + LANES < n ? i + LANES : n;
+        for (; i < end; i++) {
+            if (logits[i] > best[0].logit) { /* an equal one has a higher id, so it ranks below */
+                best[0] = (struct candidate){logits[i], i};
+                sift_down(best, k, 0);
+            }
         }
     }
     for (uint32_t m = k; m > 1; m--) { /* heap sort: the lowest goes to the end */
@@ -170,21 +187,34 @@ static void rank_best(const float *logits, uint32_t n, struct candidate *best, u
     }
 }
 
-/* The highest logit's id, ties to the lowest. False when something is NaN or +inf, or all are -inf. */
+/* The highest logit's id, ties to the lowest. False when something is NaN or +inf, or all are -inf. Lanes that don't
+ * depend on each other let the compiler use vector instructions. */
 static bool find_max(const float *logits, uint32_t n, uint32_t *id)
 {
-    float max = -INFINITY;
-    uint32_t at = 0;
-    bool bad = false;
-    for (uint32_t i = 0; i < n; i++) {
-        bad |= !(logits[i] <= FLT_MAX);
-        if (logits[i] > max) {
-            max = logits[i];
-            at = i;
+    float lane[LANES], max = -INFINITY;
+    int bad = 0;
+    uint32_t i = 0;
+    for (uint32_t j = 0; j < LANES; j++)
+        lane[j] = -INFINITY;
+    for (; i + LANES <= n; i += LANES) {
+        for (uint32_t j = 0; j < LANES; j++) {
+            float v = logits[i + j];
+            bad |= !(v <= FLT_MAX);
+            lane[j] = v > lane[j] ? v : lane[j];
         }
     }
+    for (; i < n; i++) {
+        bad |= !(logits[i] <= FLT_MAX);
+        max = logits[i] > max ? logits[i] : max;
+    }
+    for (uint32_t j = 0; j < LANES; j++)
+        max = lane[j] > max ? lane[j] : max;
+    uint32_t at = 0;
+    bool finite = !bad && max >= -FLT_MAX;
+    while (finite && logits[at] != max)
+        at++;
     *id = at;
-    return !bad && max >= -FLT_MAX;
+    return finite;
 }
 
 /* ---- the steps of sampler_next ---- */
@@ -211,19 +241,26 @@ static void penalise(struct sampler *s, const float *logits, const uint32_t *ids
     }
 }
 
-/* Sets weight[from..to) of the ranked candidates; returns their sum. The best one has weight 1. */
-static double weigh(struct sampler *s, uint32_t from, uint32_t to)
+/* What a candidate weighs in the draw: its probability, times a factor that all share; the best one's is 1. In
+ * single precision, as the logits are. */
+static double weight(const struct sampler *s, float logit, float best)
+{
+    return expf((float)(((double)logit - best) / s->cfg.temperature));
+}
+
+/* Weighs the first n candidates, of which best[0] is the best; returns the sum. */
+static double weigh(struct sampler *s, uint32_t n)
 {
     double sum = 0;
-    for (uint32_t i = from; i < to; i++) {
-        s->weight[i] = exp(((double)s->best[i].logit - s->best[0].logit) / s->cfg.temperature);
+    for (uint32_t i = 0; i < n; i++) {
+        s->weight[i] = weight(s, s->best[i].logit, s->best[0].logit);
         sum += s->weight[i];
     }
     return sum;
 }
 
-/* How many of the n ranked candidates the nucleus takes when all the probability there is weighs `total`; n +
- * 1 when these n don't suffice. */
+/* How many of the n ranked candidates the nucleus takes when all that there are weigh `total`; n + 1 when these don't
+ * suffice. */
 static uint32_t nucleus(const struct sampler *s, uint32_t n, double total)
 {
     double sum = 0;
@@ -233,52 +270,67 @@ static uint32_t nucleus(const struct sampler *s, uint32_t n, double total)
     return n + 1;
 }
 
-/* Ranks, weighs and cuts: returns how many of s->best may be drawn. */
+/* All ids are candidates: in their own order, but for the best, which comes first. */
+static uint32_t take_all(struct sampler *s, const float *logits, uint32_t best_id)
+{
+    for (uint32_t i = 0; i < s->n_vocab; i++)
+        s->best[i] = (struct candidate){logits[i], i};
+    s->best[0] = (struct candidate){logits[best_id], best_id};
+    s->best[best_id] = (struct candidate){logits[0], 0};
+    weigh(s, s->n_vocab);
+    return s->n_vocab;
+}
+
+/* The top_k best, then of those the nucleus. */
+static uint32_t take_top_k(struct sampler *s, const float *logits)
+{
+    uint32_t n = s->cap_best;
+    rank_best(logits, s->n_vocab, s->best, n);
+    double total = weigh(s, n);
+    uint32_t kept = s->cfg.top_p < 1 ? nucleus(s, n, total) : n;
+    return kept < n ? kept : n;
+}
+
+/* The nucleus of the whole vocabulary: ever more are ranked until it is complete. */
+static uint32_t take_nucleus(struct sampler *s, const float *logits, uint32_t best_id)
+{
+    double total = 0;
+    for (uint32_t i = 0; i < s->n_vocab; i++)
+        total += weight(s, logits[i], logits[best_id]);
+    for (uint32_t n = NUCLEUS_FIRST;; n *= 4) {
+        n = n < s->n_vocab ? n : s->n_vocab;
+        rank_best(logits, s->n_vocab, s->best, n);
+        weigh(s, n);
+        uint32_t kept = nucleus(s, n, total);
+        if (kept <= n || n == s->n_vocab)
+            return kept < n ? kept : n;
+    }
+}
+
+/* Drops those below min_p times the best one's probability; keeps the order. */
+static uint32_t apply_min_p(struct sampler *s, uint32_t n)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (s->weight[i] < s->cfg.min_p)
+            continue;
+        s->best[kept] = s->best[i];
+        s->weight[kept++] = s->weight[i];
+    }
+    return kept;
+}
+
+/* Fills s->best and s->weight with what may be drawn; returns how many. */
 static uint32_t choose_candidates(struct sampler *s, const float *logits, uint32_t best_id)
 {
-    const struct sampling *c = &s->cfg;
-    uint32_t n = s->cap_best;
-    if (n < s->n_vocab || c->top_p >= 1) {
-        if (n < s->n_vocab) {
-            rank_best(logits, s->n_vocab, s->best, n);
-        } else { /* nothing is cut by rank: the order of ids does, but weigh() wants the best first */
-            for (uint32_t i = 0; i < n; i++)
-                s->best[i] = (struct candidate){logits[i], i};
-            s->best[0] = (struct candidate){logits[best_id], best_id};
-            s->best[best_id] = (struct candidate){logits[0], 0};
-        }
-        double total = weigh(s, 0, n);
-        if (c->top_p < 1) {
-            uint32_t kept = nucleus(s, n, total);
-            n = kept < n ? kept : n;
-        }
-    } else { /* top-p over the whole vocabulary: rank ever more until the nucleus is complete */
-        double total = 0;
-        for (uint32_t i = 0; i < s->n_vocab; i++)
-            total += exp(((double)logits[i] - logits[best_id]) / c->temperature);
-        uint32_t kept, ranked = NUCLEUS_FIRST;
-        for (;; ranked *= 4) {
-            if (ranked > s->n_vocab)
-                ranked = s->n_vocab;
-            rank_best(logits, s->n_vocab, s->best, ranked);
-            weigh(s, 0, ranked);
-            kept = nucleus(s, ranked, total);
-            if (kept <= ranked || ranked == s->n_vocab)
-                break;
-        }
-        n = kept < ranked ? kept : ranked;
-    }
-    if (c->min_p > 0) { /* the order is kept, so a ranked list loses its tail */
-        uint32_t kept = 0;
-        for (uint32_t i = 0; i < n; i++) {
-            if (s->weight[i] >= c->min_p) {
-                s->best[kept] = s->best[i];
-                s->weight[kept++] = s->weight[i];
-            }
-        }
-        n = kept;
-    }
-    return n;
+    uint32_t n;
+    if (s->cap_best < s->n_vocab)
+        n = take_top_k(s, logits);
+    else if (s->cfg.top_p < 1)
+        n = take_nucleus(s, logits, best_id);
+    else
+        n = take_all(s, logits, best_id);
+    return s->cfg.min_p > 0 ? apply_min_p(s, n) : n;
 }
 
 /* Uniform in [0, 1), from the seed and the index of the draw alone. */
@@ -330,19 +382,15 @@ void sampler_next(struct sampler *s, const float *logits, const uint32_t *ids, u
                   struct sampler_out *out)
 {
     const float *ranked_by = logits;
-    uint32_t best;
     out->n_top = 0;
     out->logprob = 0;
-    out->finite = find_max(logits, s->n_vocab, &best);
-    out->id = best;
-    if (out->finite && s->penalised) {
+    if (s->penalised) { /* what isn't finite stays so */
         penalise(s, logits, ids, n_ids);
         ranked_by = s->work;
-        find_max(ranked_by, s->n_vocab, &best);
-        out->id = best;
     }
+    out->finite = find_max(ranked_by, s->n_vocab, &out->id);
     if (out->finite && s->cfg.temperature > 0)
-        out->id = draw(s, choose_candidates(s, ranked_by, best));
+        out->id = draw(s, choose_candidates(s, ranked_by, out->id));
     if (out->finite && n_top)
         report_logprobs(logits, s->n_vocab, n_top, out);
     s->n_chosen++;

@@ -27,7 +27,7 @@ static enum weft_rc load(void *ctx, struct engine *e, struct model **model, stru
     }
     if (r->load_fails)
         return weft_err_set(err, r->load_fails, "told to fail");
-    *model = NULL;
+    *model = r->model;
     *exec = &r->fake->x;
     return WEFT_OK;
 }

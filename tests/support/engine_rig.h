@@ -26,6 +26,7 @@ struct rig {
     struct engine *engine;
     struct engine_inbox *in;
     struct fake_exec *fake;
+    struct model *model; /* becomes the engine's; NULL: simulation */
     struct engine_config cfg;
     enum weft_rc load_fails;
     bool hold_load; /* LOADING waits while this is set */

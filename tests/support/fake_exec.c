@@ -71,6 +71,8 @@ static enum weft_rc step(struct exec *x, const struct plan *plan, struct exec_ou
         for (uint32_t k = 0; k < it->n_logits; k++, row++) {
             float *logits = f->logits + (size_t)row * info->n_vocab;
             fake_exec_logits(history, it->pos + it->n_tokens - it->n_logits + k + 1, info->n_vocab, logits);
+            if (f->script)
+                logits[f->script[it->pos + it->n_tokens - it->n_logits + k + 1]] = 50;
             if (nan && !row)
                 logits[0] = NAN;
             f->rows[row] = (struct exec_row){.logits = logits};

@@ -23,10 +23,11 @@ struct fake_exec {
     pthread_cond_t changed;
     bool gated; /* steps wait for permits */
     uint64_t permits;
-    uint64_t n_steps;   /* begun */
-    uint64_t fail_step; /* this one fails (counted from 1) */
-    uint64_t nan_step;  /* this one computes a NaN in its first row */
-    bool lose_kv;       /* recover says that all is lost */
+    uint64_t n_steps;       /* begun */
+    uint64_t fail_step;     /* this one fails (counted from 1) */
+    uint64_t nan_step;      /* this one computes a NaN in its first row */
+    const uint32_t *script; /* not NULL: after n ids, script[n] is far likelier than all else */
+    bool lose_kv;           /* recover says that all is lost */
     uint64_t n_recovers;
     int64_t step_us; /* each takes that long */
 };
