@@ -4,50 +4,60 @@
 
 #include "engine/base/mem.h"
 
+enum { ARITY = 4 };
+
 static uint32_t *place(const struct rheap *h, struct request *r)
 {
-    return (uint32_t *)(void *)((char *)r + h->order->pos);
+    return (uint32_t *)(void *)((char *)r + h->place);
 }
 
-static void put(struct rheap *h, uint32_t i, struct request *r)
+static bool before(const struct rheap_entry *a, const struct rheap_entry *b)
 {
-    h->at[i] = r;
-    *place(h, r) = i + 1;
+    if (a->key < b->key || a->key > b->key)
+        return a->key < b->key;
+    return a->arrival < b->arrival;
 }
 
-/* Moves `r` from the hole at i towards the root until its parent comes before it. */
-static void sift_up(struct rheap *h, uint32_t i, struct request *r)
+static void put(struct rheap *h, uint32_t i, const struct rheap_entry *e)
+{
+    h->at[i] = *e;
+    *place(h, e->req) = i + 1;
+}
+
+/* Moves `e` from the hole at i towards the root until its parent comes before it. */
+static void sift_up(struct rheap *h, uint32_t i, struct rheap_entry e)
 {
     while (i > 0) {
-        uint32_t parent = (i - 1) / 2;
-        if (!h->order->before(r, h->at[parent]))
+        uint32_t parent = (i - 1) / ARITY;
+        if (!before(&e, &h->at[parent]))
             break;
-        put(h, i, h->at[parent]);
+        put(h, i, &h->at[parent]);
         i = parent;
     }
-    put(h, i, r);
+    put(h, i, &e);
 }
 
-/* Moves `r` from the hole at i towards the leaves until it comes before its children. */
-static void sift_down(struct rheap *h, uint32_t i, struct request *r)
+/* Moves `e` from the hole at i towards the leaves until it comes before its children. */
+static void sift_down(struct rheap *h, uint32_t i, struct rheap_entry e)
 {
     for (;;) {
-        uint32_t child = 2 * i + 1;
+        uint32_t child = ARITY * i + 1, first = child;
         if (child >= h->n)
             break;
-        if (child + 1 < h->n && h->order->before(h->at[child + 1], h->at[child]))
-            child++;
-        if (!h->order->before(h->at[child], r))
+        for (uint32_t k = 1; k < ARITY && child + k < h->n; k++)
+            if (before(&h->at[child + k], &h->at[first]))
+                first = child + k;
+        if (!before(&h->at[first], &e))
             break;
-        put(h, i, h->at[child]);
-        i = child;
+        put(h, i, &h->at[first]);
+        i = first;
     }
-    put(h, i, r);
+    put(h, i, &e);
 }
 
-void rheap_init(struct rheap *h, const struct rheap_order *order)
+void rheap_init(struct rheap *h, size_t place_offset)
 {
-    *h = (struct rheap){.order = order};
+    *h = (struct rheap){.place = place_offset};
 }
 
 void rheap_deinit(struct rheap *h)
@@ -63,9 +73,9 @@ bool rheap_reserve(struct rheap *h, uint32_t n)
     return mem_grow(&h->at, &h->cap, n, sizeof(*h->at)) == 0;
 }
 
-void rheap_push(struct rheap *h, struct request *r)
+void rheap_push(struct rheap *h, struct request *r, double key)
 {
-    sift_up(h, h->n++, r);
+    sift_up(h, h->n++, (struct rheap_entry){.key = key, .arrival = r->arrival, .req = r});
 }
 
 bool rheap_remove(struct rheap *h, struct request *r)
@@ -75,10 +85,10 @@ bool rheap_remove(struct rheap *h, struct request *r)
         return false;
     uint32_t i = *p - 1;
     *p = 0;
-    struct request *last = h->at[--h->n];
-    if (last == r)
+    struct rheap_entry last = h->at[--h->n];
+    if (last.req == r)
         return true;
-    if (i > 0 && h->order->before(last, h->at[(i - 1) / 2]))
+    if (i > 0 && before(&last, &h->at[(i - 1) / ARITY]))
         sift_up(h, i, last);
     else
         sift_down(h, i, last);
@@ -87,18 +97,23 @@ bool rheap_remove(struct rheap *h, struct request *r)
 
 void rheap_rebuild(struct rheap *h)
 {
-    for (uint32_t i = h->n / 2; i-- > 0;)
+    for (uint32_t i = h->n; i-- > 0;)
         sift_down(h, i, h->at[i]);
 }
 
-/* Inserts `r` in the sorted run out[from..*end), which may grow to `max`; the last falls off a full one. */
+static const struct rheap_entry *entry_of(const struct rheap *h, struct request *r)
+{
+    return &h->at[*place(h, r) - 1];
+}
+
+/* Inserts `e` in the sorted run out[from..*end), which may grow to `max`; the last falls off a full one. */
 static void insert_sorted(const struct rheap *h, struct request **out, uint32_t from, uint32_t *end,
-                          uint32_t max, struct request *r)
+                          uint32_t max, const struct rheap_entry *e)
 {
     uint32_t lo = from, hi = *end;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        if (h->order->before(out[mid], r))
+        if (before(entry_of(h, out[mid]), e))
             lo = mid + 1;
         else
             hi = mid;
@@ -107,24 +122,23 @@ static void insert_sorted(const struct rheap *h, struct request **out, uint32_t 
         return;
     uint32_t tail = (*end < max ? *end : max - 1) - lo;
     memmove(out + lo + 1, out + lo, tail * sizeof(*out));
-    out[lo] = r;
+    out[lo] = e->req;
     if (*end < max)
         ++*end;
 }
 
-/* The next in order is always a child of one already listed. So out[0..done) is the answer so far,
- * out[done..end) the sorted frontier of their children, and taking the frontier's first is moving a border.
- */
+/* The next in order is always a child of one already listed. So out[0..done) is the answer so far, out[done..end) the
+ * sorted frontier of their children, and taking the frontier's first is moving a border. */
 uint32_t rheap_list(const struct rheap *h, struct request **out, uint32_t max)
 {
     if (!h->n || !max)
         return 0;
     uint32_t done = 0, end = 1;
-    out[0] = h->at[0];
+    out[0] = h->at[0].req;
     while (done < end) {
-        uint32_t i = *place(h, out[done++]) - 1;
-        for (uint32_t child = 2 * i + 1; child <= 2 * i + 2 && child < h->n; child++)
-            insert_sorted(h, out, done, &end, max, h->at[child]);
+        uint32_t first = ARITY * (*place(h, out[done++]) - 1) + 1;
+        for (uint32_t child = first; child < first + ARITY && child < h->n; child++)
+            insert_sorted(h, out, done, &end, max, &h->at[child]);
     }
     return done;
 }

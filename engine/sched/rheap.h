@@ -1,7 +1,10 @@
 /*
- * An intrusive binary heap of requests. A request can be in several heaps at once, as each order names the
- * field in which a request keeps its place (1 + index; 0: not in the heap), so that any member is removed in
- * O(log n). Pure; one owner. The heap owns its array, never the requests.
+ * An intrusive heap of requests, ordered by a key given at the push, ties by arrival number. A request can be in several
+ * heaps at once: each names the field in which a request keeps its place (1 + index; 0: not in the heap), so that any member is
+ * removed in O(log n). Pure; one owner. The heap owns its array, never the requests.
+ *
+ * With a million waiting, time goes into cache misses. So keys lie in the heap's own array, which is all that comparisons
+ * read, and each node has four children: half the levels of a binary heap, and half the requests that are told a new place.
  */
 #ifndef WEFT_SCHED_RHEAP_H
 #define WEFT_SCHED_RHEAP_H
@@ -12,36 +15,35 @@
 
 #include "engine/sched/request.h"
 
-struct rheap_order {
-    bool (*before)(const struct request *a, const struct request *b); /* strict total order */
-    size_t pos; /* offset of the place's uint32_t in struct request */
+struct rheap_entry {
+    double key;
+    uint64_t arrival;
+    struct request *req;
 };
 
 struct rheap {
-    const struct rheap_order *order;
-    struct request **at; /* at[0] comes first; parents before children */
+    size_t place;           /* offset of the place's uint32_t in struct request */
+    struct rheap_entry *at; /* at[0] comes first; the children of i are 4i+1 … 4i+4 */
     uint32_t n;
     size_t cap;
 };
 
-void rheap_init(struct rheap *h, const struct rheap_order *order);
+void rheap_init(struct rheap *h, size_t place);
 void rheap_deinit(struct rheap *h);
-/* Makes room for `n` members, so that pushes up to there can't fail. False: out of memory, nothing changed.
- */
+/* Makes room for `n` members, so that pushes up to there can't fail. False: out of memory, nothing changed. */
 bool rheap_reserve(struct rheap *h, uint32_t n);
 /* Adds a request that isn't in the heap; room was reserved. O(log n). */
-void rheap_push(struct rheap *h, struct request *r);
+void rheap_push(struct rheap *h, struct request *r, double key);
 /* Removes it if it is there; true when it was. O(log n). */
 bool rheap_remove(struct rheap *h, struct request *r);
 /* The first, or NULL. */
 static inline struct request *rheap_first(const struct rheap *h)
 {
-    return h->n ? h->at[0] : NULL;
+    return h->n ? h->at[0].req : NULL;
 }
-/* Restores the order after many keys changed. O(n). */
+/* Restores the order after many of at[].key were changed. O(n). */
 void rheap_rebuild(struct rheap *h);
-/* The first `max` in order, without changing the heap; returns how many. O(max²) moves of a pointer at worst.
- */
+/* The first `max` in order, without changing the heap; returns how many. O(max²) moves of a pointer at worst. */
 uint32_t rheap_list(const struct rheap *h, struct request **out, uint32_t max);
 
 #endif

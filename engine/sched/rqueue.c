@@ -2,21 +2,6 @@
 
 #include <math.h>
 
-static bool key_before(const struct request *a, const struct request *b)
-{
-    if (a->key < b->key || a->key > b->key)
-        return a->key < b->key;
-    return a->arrival < b->arrival;
-}
-
-static bool age_before(const struct request *a, const struct request *b)
-{
-    return a->arrival < b->arrival;
-}
-
-static const struct rheap_order order_key = {key_before, offsetof(struct request, heap_pos)};
-static const struct rheap_order order_age = {age_before, offsetof(struct request, age_pos)};
-
 /* Above this many µs a level, sums of keys and times would leave the integers that a double holds exactly. */
 #define LEVEL_US_MAX 1e15
 
@@ -42,9 +27,9 @@ static struct rheap *age_heap(struct rqueue *q, const struct request *r)
 
 void rqueue_init(struct rqueue *q, bool fifo, double aging_rate)
 {
-    rheap_init(&q->by_key, &order_key);
+    rheap_init(&q->by_key, offsetof(struct request, heap_pos));
     for (int i = 0; i < PRIO_COUNT; i++)
-        rheap_init(&q->by_age[i], &order_age);
+        rheap_init(&q->by_age[i], offsetof(struct request, age_pos));
     q->fifo = fifo;
     q->level_us = level_of(aging_rate);
 }
@@ -67,9 +52,9 @@ bool rqueue_reserve(struct rqueue *q, uint32_t n)
 void rqueue_push(struct rqueue *q, struct request *r, int64_t now_us)
 {
     r->key = key_of(q, r, now_us);
-    rheap_push(&q->by_key, r);
+    rheap_push(&q->by_key, r, r->key);
     if (r->scheduled_us < 0)
-        rheap_push(age_heap(q, r), r);
+        rheap_push(age_heap(q, r), r, 0); /* by arrival number alone */
 }
 
 struct request *rqueue_peek(const struct rqueue *q)
@@ -117,7 +102,9 @@ void rqueue_configure(struct rqueue *q, bool fifo, double aging_rate, int64_t no
 {
     q->fifo = fifo;
     q->level_us = level_of(aging_rate);
-    for (uint32_t i = 0; i < q->by_key.n; i++)
-        q->by_key.at[i]->key = key_of(q, q->by_key.at[i], now_us);
+    for (uint32_t i = 0; i < q->by_key.n; i++) {
+        struct rheap_entry *e = &q->by_key.at[i];
+        e->key = e->req->key = key_of(q, e->req, now_us);
+    }
     rheap_rebuild(&q->by_key);
 }

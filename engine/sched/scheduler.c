@@ -10,13 +10,6 @@ static int64_t deadline(const struct request *r)
     return r->arrival_us + r->timeout_us;
 }
 
-static bool deadline_before(const struct request *a, const struct request *b)
-{
-    return deadline(a) != deadline(b) ? deadline(a) < deadline(b) : a->arrival < b->arrival;
-}
-
-static const struct rheap_order order_deadline = {deadline_before, offsetof(struct request, deadline_pos)};
-
 /* Creation */
 
 static enum weft_rc config_check(const struct sched_config *c, struct weft_err *err)
@@ -98,7 +91,7 @@ enum weft_rc sched_create(const struct sched_config *cfg, struct sched **out, st
     s->idle_since_us = -1;
     s->pace.depth = cfg->min_batch_size; /* until known better, requests are expected to come together */
     rqueue_init(&s->queue, cfg->fifo, cfg->aging_rate);
-    rheap_init(&s->deadlines, &order_deadline);
+    rheap_init(&s->deadlines, offsetof(struct request, deadline_pos));
     bool ok =
         blocks_init(&s->blocks, cfg->n_blocks) && reserve_seqs(s, cfg->max_batch_size) && init_parking(s);
     s->match = ok ? mem_calloc(cfg->n_blocks, sizeof(*s->match)) : NULL;
@@ -303,7 +296,7 @@ enum weft_rc sched_submit(struct sched *s, struct request *r, int64_t now_us, st
     rindex_add(&s->index, r);
     rqueue_push(&s->queue, r, now_us);
     if (r->timeout_us)
-        rheap_push(&s->deadlines, r);
+        rheap_push(&s->deadlines, r, (double)deadline(r));
     pace_submit(&s->pace, s->cfg.batch_timeout_us, now_us);
     uint32_t depth = rqueue_depth(&s->queue);
     if (depth > s->totals.max_depth_seen)

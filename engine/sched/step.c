@@ -241,7 +241,7 @@ void sched_commit(struct sched *s, const struct sched_result *results, int64_t d
 static void undo_moves(struct sched *s, int64_t now_us)
 {
     for (uint32_t i = 0; i < rqueue_count(&s->queue); i++) {
-        struct request *r = s->queue.by_key.at[i];
+        struct request *r = s->queue.by_key.at[i].req;
         if (r->moved_step == s->plan.step)
             sched_drop_parked(s, r);
     }
@@ -271,7 +271,7 @@ void sched_kv_lost(struct sched *s, int64_t now_us)
 {
     assert(!s->in_flight);
     for (uint32_t i = 0; i < rqueue_count(&s->queue); i++)
-        sched_drop_parked(s, s->queue.by_key.at[i]);
+        sched_drop_parked(s, s->queue.by_key.at[i].req);
     while (s->n_running > 0) {
         struct request *last = s->running[s->n_running - 1];
         sched_preempt(s, last, last, false, now_us);

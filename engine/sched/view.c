@@ -136,7 +136,7 @@ static void audit_slots(const struct sched *s, struct audit *a)
 {
     uint32_t parked = 0;
     for (uint32_t i = 0; i < rqueue_count(&s->queue); i++) {
-        const struct request *r = s->queue.by_key.at[i];
+        const struct request *r = s->queue.by_key.at[i].req;
         parked += r->n_parked;
         if (r->n_blocks || r->n_reserved)
             wrong(a, "request %s waits and holds %u blocks, %u reserved", r->id, r->n_blocks, r->n_reserved);
