@@ -37,6 +37,8 @@ struct cli_options {
     bool profile;
     /* config */
     bool print, defaults;
+    /* replay */
+    const char *events, *time_scale;
 };
 
 /* Rows of the verbs' option tables. */
@@ -74,7 +76,7 @@ struct cli_verb {
 };
 
 extern const struct cli_verb cli_bench, cli_config, cli_console, cli_detokenize, cli_devices, cli_generate,
-    cli_models, cli_score, cli_tokenize;
+    cli_models, cli_replay, cli_score, cli_tokenize;
 
 /* Ended by NULL; the console, which has no name on the command line, isn't in it. */
 extern const struct cli_verb *const cli_verbs[];

@@ -1,6 +1,7 @@
 #include "src/cli_engine.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -135,6 +136,17 @@ static void free_events(struct engine_event *ev)
     }
 }
 
+/* For poll, until there is something to look at by itself. */
+static int wait_ms(const struct cli_engine *ce, bool loading)
+{
+    int wait = loading || ce->signal ? POLL_MS : -1;
+    if (!ce->wake_us)
+        return wait;
+    int64_t left_ms = (ce->wake_us - clock_now_us() + 999) / 1000;
+    left_ms = left_ms < 0 ? 0 : left_ms;
+    return wait >= 0 && wait < left_ms ? wait : left_ms < INT_MAX ? (int)left_ms : INT_MAX;
+}
+
 enum weft_rc cli_engine_wait(struct cli_engine *ce, struct engine_event **events, bool *gave_up,
                              struct weft_err *err)
 {
@@ -145,7 +157,7 @@ enum weft_rc cli_engine_wait(struct cli_engine *ce, struct engine_event **events
         show_progress(ce);
     struct pollfd fds[] = {{.fd = engine_inbox_fd(ce->inbox), .events = POLLIN},
                            {.fd = ce->signal_fd, .events = POLLIN}};
-    if (poll(fds, 2, loading || ce->signal ? POLL_MS : -1) < 0 && errno != EINTR)
+    if (poll(fds, 2, wait_ms(ce, loading)) < 0 && errno != EINTR)
         return refuse_system("poll", err);
     if (fds[1].revents)
         take_signal(ce);

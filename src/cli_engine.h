@@ -19,6 +19,7 @@ struct cli_engine {
     sigset_t old_mask;
     int signal;         /* which one came; 0: none */
     int64_t give_up_us; /* after a signal: when to stop waiting for the engine */
+    int64_t wake_us;    /* the caller's: when cli_engine_wait returns at the latest (clock_now_us); 0: no limit */
     int64_t stop_ms;
     bool show_progress; /* loading is told on standard error, a terminal */
     bool progress_shown;

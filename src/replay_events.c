@@ -1,0 +1,175 @@
+/* The event log: a line of JSON for each event, written as it happens. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <errno.h>
+#include <string.h>
+
+#include "src/replay.h"
+
+/* Printed in ms with all their µs, so that equal times are equal text. */
+#define MS        "%" PRId64 ".%03d"
+#define MS_OF(us) (us) / 1000, (int)((us) % 1000)
+
+/* A JSON string. Ids hold no control characters: workload_parse refuses them. */
+static void add_string(struct buf *b, const char *s)
+{
+    buf_addc(b, '"');
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\')
+            buf_addc(b, '\\');
+        buf_addc(b, *s);
+    }
+    buf_addc(b, '"');
+}
+
+static void begin(struct replay *rp, const char *name, int64_t now_us)
+{
+    int64_t t = now_us > rp->epoch_us ? now_us - rp->epoch_us : 0; /* loading comes before the start */
+    buf_clear(&rp->line);
+    buf_addf(&rp->line, "{\"ev\":\"%s\",\"t_ms\":" MS, name, MS_OF(t));
+}
+
+static void end(struct replay *rp)
+{
+    buf_adds(&rp->line, "}\n");
+    if (rp->line.failed)
+        rp->failed = true;
+    else
+        fwrite(buf_str(&rp->line), 1, rp->line.len, rp->events); /* replay_flush looks at ferror */
+}
+
+static void add_id(struct replay *rp, const char *key, const struct request *r)
+{
+    buf_addf(&rp->line, ",\"%s\":", key);
+    add_string(&rp->line, r->id);
+}
+
+/* ---- fields of each type ---- */
+
+static void write_submit(struct replay *rp, const struct sched_event *ev)
+{
+    buf_addf(&rp->line, ",\"priority\":\"%s\",\"prompt_tokens\":%" PRIu32 ",\"depth\":%" PRIu32,
+             prio_name(ev->req->base), ev->req->n_prompt, ev->depth);
+}
+
+static void write_reject(struct replay *rp, const struct sched_event *ev)
+{
+    write_submit(rp, ev);
+    buf_addf(&rp->line, ",\"code\":\"%s\"", weft_rc_name(ev->err->code));
+}
+
+static void write_admit(struct replay *rp, const struct sched_event *ev)
+{
+    buf_addf(&rp->line, ",\"effective\":%.4f,\"cached_tokens\":%" PRIu32, ev->effective, ev->cached_tokens);
+}
+
+static void write_resume(struct replay *rp, const struct sched_event *ev)
+{
+    write_admit(rp, ev);
+    buf_addf(&rp->line, ",\"restored_blocks\":%" PRIu32 ",\"recompute_tokens\":%" PRIu32, ev->blocks,
+             ev->tokens);
+}
+
+static void write_preempt(struct replay *rp, const struct sched_event *ev)
+{
+    add_id(rp, "by", ev->by);
+    buf_addf(&rp->line, ",\"mode\":\"%s\",\"blocks\":%" PRIu32, ev->parked ? "park" : "recompute",
+             ev->blocks);
+}
+
+static void write_finish(struct replay *rp, const struct sched_event *ev)
+{
+    buf_addf(&rp->line, ",\"reason\":\"%s\",\"tokens\":%" PRIu32, finish_reason_name(ev->req->finish),
+             ev->req->n_ids - ev->req->n_prompt);
+}
+
+static void write_priority(struct replay *rp, const struct sched_event *ev)
+{
+    buf_addf(&rp->line, ",\"from\":\"%s\",\"to\":\"%s\"", prio_name(ev->from), prio_name(ev->to));
+}
+
+static const struct {
+    const char *name;
+    void (*fields)(struct replay *rp, const struct sched_event *ev); /* after the id; NULL: no more */
+} types[] = {
+    [SCHED_SUBMIT] = {"submit", write_submit},    [SCHED_REJECT] = {"reject", write_reject},
+    [SCHED_ADMIT] = {"admit", write_admit},       [SCHED_RESUME] = {"resume", write_resume},
+    [SCHED_PREEMPT] = {"preempt", write_preempt}, [SCHED_FIRST_TOKEN] = {"first_token", NULL},
+    [SCHED_FINISH] = {"finish", write_finish},    [SCHED_CANCEL] = {"cancel", NULL},
+    [SCHED_TIMEOUT] = {"timeout", NULL},          [SCHED_PRIORITY] = {"priority", write_priority},
+};
+
+/* ---- steps ---- */
+
+static void write_step(struct replay *rp, const struct sched *s, const struct sched_event *ev)
+{
+    const struct plan *p = ev->plan;
+    struct buf *b = &rp->line;
+    struct sched_counts c;
+    sched_counts(s, &c);
+    begin(rp, "step", ev->now_us);
+    buf_addf(b, ",\"step\":%" PRIu64 ",\"dur_ms\":" MS ",\"budget\":%" PRIu32 ",\"prefill\":[", p->step,
+             MS_OF(ev->dur_us), p->budget);
+    const char *comma = "";
+    for (uint32_t i = 0; i < p->n_items; i++) {
+        if (!p->items[i].prefill)
+            continue;
+        buf_addf(b, "%s{\"id\":", comma);
+        add_string(b, p->items[i].req->id);
+        buf_addf(b, ",\"tokens\":%" PRIu32 "}", p->items[i].n_tokens);
+        comma = ",";
+    }
+    buf_adds(b, "],\"decode\":[");
+    comma = "";
+    for (uint32_t i = 0; i < p->n_items; i++) {
+        if (p->items[i].prefill)
+            continue;
+        buf_adds(b, comma);
+        add_string(b, p->items[i].req->id);
+        comma = ",";
+    }
+    buf_addf(b,
+             "],\"waiting\":%" PRIu32 ",\"running\":%" PRIu32 ",\"blocks\":{\"total\":%" PRIu32
+             ",\"used\":%" PRIu32 ",\"cached\":%" PRIu32 ",\"free\":%" PRIu32 "}",
+             c.waiting, c.running, c.blocks_total, c.blocks_used, c.blocks_cached, c.blocks_free);
+    end(rp);
+}
+
+void replay_write_sched(struct replay *rp, const struct sched *s, const struct sched_event *ev)
+{
+    unsigned type = (unsigned)ev->type;
+    if (!rp->events)
+        return;
+    if (ev->type == SCHED_STEP) {
+        write_step(rp, s, ev);
+        return;
+    }
+    if (type >= sizeof types / sizeof types[0] || !types[type].name)
+        return;
+    begin(rp, types[type].name, ev->now_us);
+    add_id(rp, "id", ev->req);
+    if (types[type].fields)
+        types[type].fields(rp, ev);
+    end(rp);
+}
+
+void replay_write_change(struct replay *rp, const char *name, const char *from, const char *to,
+                         int64_t now_us)
+{
+    if (!rp->events)
+        return;
+    begin(rp, name, now_us);
+    buf_addf(&rp->line, ",\"from\":%s,\"to\":%s", from, to);
+    end(rp);
+}
+
+enum weft_rc replay_flush(struct replay *rp, const char *path, struct weft_err *err)
+{
+    if (rp->failed)
+        return weft_err_nomem(err, "replay", rp->w->n_requests * sizeof *rp->outcome);
+    if (!rp->events || (!fflush(rp->events) && !ferror(rp->events)))
+        return WEFT_OK;
+    weft_err_set(err, WEFT_INTERNAL_ERROR, "%s: events can't be written: %s", path, strerror(errno));
+    weft_err_str(err, "where", "events");
+    return WEFT_INTERNAL_ERROR;
+}
