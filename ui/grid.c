@@ -289,16 +289,14 @@ void grid_box(struct grid *g, struct rect r, style_t style)
 static const struct {
     const char *utf8, *ascii;
 } glyphs[GLYPH_COUNT] = {
-    [GLYPH_ELLIPSIS] = {"…", "~"},   [GLYPH_DOT] = {"·", "-"},          [GLYPH_PROMPT] = {"›", ">"},
-    [GLYPH_GUTTER] = {"▏", "|"},     [GLYPH_ARROW_RIGHT] = {"→", ">"},  [GLYPH_POINTER] = {"▸", ">"},
-    [GLYPH_BULLET] = {"•", "*"},     [GLYPH_WAITING] = {"◌", "o"},      [GLYPH_PREFILL] = {"◐", "%"},
-    [GLYPH_RUNNING] = {"▶", ">"},    [GLYPH_PREEMPTED] = {"◁", "<"},    [GLYPH_IDLE] = {"·", "."},
-    [GLYPH_SENT] = {"○", "o"},       [GLYPH_FAILED] = {"✗", "x"},       [GLYPH_UNREAD] = {"●", "*"},
-    [GLYPH_FULL] = {"█", "#"},       [GLYPH_SHADE_LIGHT] = {"░", ":"},  [GLYPH_SHADE_MEDIUM] = {"▒", "="},
-    [GLYPH_SHADE_DARK] = {"▓", "#"}, [GLYPH_FREE] = {"·", "."},         [GLYPH_UP] = {"↑", "^"},
-    [GLYPH_DOWN] = {"↓", "v"},       [GLYPH_SCROLL_TRACK] = {"│", "|"}, [GLYPH_SCROLL_THUMB] = {"┃", "#"},
-    [GLYPH_RULE] = {"─", "-"},       [GLYPH_QUOTE] = {"▎", "|"},        [GLYPH_CHECK] = {"✓", "*"},
-    [GLYPH_HALF_LOW] = {"▄", "_"},
+    [GLYPH_ELLIPSIS] = {"…", "~"},   [GLYPH_DOT] = {"·", "-"},         [GLYPH_PROMPT] = {"›", ">"},
+    [GLYPH_GUTTER] = {"▏", "|"},     [GLYPH_ARROW_RIGHT] = {"→", ">"}, [GLYPH_POINTER] = {"▸", ">"},
+    [GLYPH_BULLET] = {"•", "*"},     [GLYPH_WAITING] = {"◌", "o"},     [GLYPH_PREFILL] = {"◐", "%"},
+    [GLYPH_RUNNING] = {"▶", ">"},    [GLYPH_PREEMPTED] = {"◁", "<"},   [GLYPH_IDLE] = {"·", "."},
+    [GLYPH_SENT] = {"○", "o"},       [GLYPH_FAILED] = {"✗", "x"},      [GLYPH_UNREAD] = {"●", "*"},
+    [GLYPH_FULL] = {"█", "#"},       [GLYPH_SHADE_LIGHT] = {"░", ":"}, [GLYPH_SHADE_MEDIUM] = {"▒", "="},
+    [GLYPH_SHADE_DARK] = {"▓", "#"}, [GLYPH_FREE] = {"·", "."},        [GLYPH_SCROLL_THUMB] = {"┃", "#"},
+    [GLYPH_RULE] = {"─", "-"},       [GLYPH_QUOTE] = {"▎", "|"},
 };
 
 const char *glyph(const struct grid *g, enum glyph id)

@@ -133,14 +133,9 @@ enum glyph {
     GLYPH_SHADE_MEDIUM,
     GLYPH_SHADE_DARK,
     GLYPH_FREE,
-    GLYPH_UP,
-    GLYPH_DOWN,
-    GLYPH_SCROLL_TRACK,
     GLYPH_SCROLL_THUMB,
     GLYPH_RULE,
     GLYPH_QUOTE,
-    GLYPH_CHECK,
-    GLYPH_HALF_LOW,
     GLYPH_COUNT
 };
 /* UTF-8 of a glyph, one column wide in either form. */

@@ -135,4 +135,4 @@ static void summary(const struct view *v, char *out, size_t size)
     }
 }
 
-const struct pane pane_batch = {PANE_BATCH, "batch", "BATCH", 12, 1, summary, draw};
+const struct pane pane_batch = {PANE_BATCH, "BATCH", 12, 1, summary, draw};

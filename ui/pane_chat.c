@@ -68,4 +68,4 @@ static void summary(const struct view *v, char *out, size_t size)
         figures_add(&f, "%u next", (unsigned)s->n_queued);
 }
 
-const struct pane pane_chat = {PANE_CHAT, "chat", "CHAT", 8, 1, summary, draw};
+const struct pane pane_chat = {PANE_CHAT, "CHAT", 8, 1, summary, draw};

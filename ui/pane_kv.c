@@ -114,4 +114,4 @@ static void summary(const struct view *v, char *out, size_t size)
     snprintf(out, size, "%u/%u", (unsigned)v->snap->kv_used, (unsigned)v->snap->kv_total);
 }
 
-const struct pane pane_kv = {PANE_KV, "kv", "KV", 8, 1, summary, draw};
+const struct pane pane_kv = {PANE_KV, "KV", 8, 1, summary, draw};

@@ -1,125 +1,110 @@
-/* Latency percentiles, and the engine's other figures as far as there is room: memory, requests, batches,
- * prefix cache. */
-#include <math.h>
+/*
+ * Latency percentiles, and the engine's other figures as far as there is room: requests, steps, memory, prefix cache.
+ */
 #include <stdio.h>
-#include <string.h>
 
 #include "ui/format.h"
 #include "ui/view.h"
 
 enum { LABEL_W = 10, FIGURE_W = 9 };
 
-static void row_percentiles(const struct view *v, struct grid *g, struct rect row, const char *name,
-                            const struct snap_percentiles *p)
+/* Two figures, right-aligned in columns; the second is left out where it's narrow. */
+static void two_figures(struct grid *g, struct rect r, style_t style, const char *p50, const char *p99)
 {
-    (void)v;
-    char a[FORMAT_MAX];
-    int end = row.x + row.w, col = row.x + LABEL_W;
-    grid_puts(g, row.x, row.y, ROLE_DIM, name);
-    grid_right(g, col, col + FIGURE_W < end ? col + FIGURE_W : end, row.y, ROLE_VALUE, format_ms(a, p->p50));
-    if (col + 2 * FIGURE_W <= end)
-        grid_right(g, col + FIGURE_W, col + 2 * FIGURE_W, row.y, ROLE_VALUE, format_ms(a, p->p99));
+    int end = r.x + r.w, first = r.x + FIGURE_W < end ? r.x + FIGURE_W : end;
+    grid_right(g, r.x, first, r.y, style, p50);
+    if (first + FIGURE_W <= end)
+        grid_right(g, first, first + FIGURE_W, r.y, style, p99);
 }
 
-static void row_head(const struct view *v, struct grid *g, struct rect row)
+static void percentiles(struct grid *g, struct rect r, const struct snap_percentiles *p)
 {
-    (void)v;
-    int col = row.x + LABEL_W;
-    grid_puts(g, row.x, row.y, ROLE_DIM, "last 60 s");
-    grid_right(g, col, col + FIGURE_W, row.y, ROLE_DIM, "p50");
-    if (LABEL_W + 2 * FIGURE_W <= row.w)
-        grid_right(g, col + FIGURE_W, col + 2 * FIGURE_W, row.y, ROLE_DIM, "p99");
-}
-
-static void row_ttft(const struct view *v, struct grid *g, struct rect row)
-{
-    row_percentiles(v, g, row, "TTFT", &v->snap->ttft);
-}
-
-static void row_itl(const struct view *v, struct grid *g, struct rect row)
-{
-    row_percentiles(v, g, row, "ITL", &v->snap->itl);
-}
-
-static void row_blank(const struct view *v, struct grid *g, struct rect row)
-{
-    (void)v, (void)g, (void)row;
-}
-
-static void label(struct grid *g, struct rect row, const char *name)
-{
-    grid_puts(g, row.x, row.y, ROLE_DIM, name);
-}
-
-static void row_requests(const struct view *v, struct grid *g, struct rect row)
-{
-    char a[FORMAT_MAX];
-    label(g, row, "requests");
-    int x = grid_printf(g, row.x + LABEL_W, row.y, ROLE_VALUE, "%s", format_count(a, v->snap->completed));
-    x = grid_puts(g, x, row.y, ROLE_DIM, " done");
-    if (v->snap->failed + v->snap->rejected)
-        grid_printf(g, x, row.y, ROLE_ERROR, "  %s failed",
-                    format_count(a, v->snap->failed + v->snap->rejected));
-}
-
-static void row_batches(const struct view *v, struct grid *g, struct rect row)
-{
-    char a[FORMAT_MAX];
-    label(g, row, "steps");
-    int x = grid_printf(g, row.x + LABEL_W, row.y, ROLE_VALUE, "%s", format_count(a, v->snap->total_batches));
-    grid_printf(g, x, row.y, ROLE_DIM, "  batch %.1f, now %.1f", v->snap->avg_batch_size,
-                v->snap->avg_batch_size_10s);
-}
-
-static void row_memory(const struct view *v, struct grid *g, struct rect row)
-{
-    const struct snapshot *s = v->snap;
     char a[FORMAT_MAX], b[FORMAT_MAX];
-    label(g, row, "memory");
-    style_t style = s->under_pressure ? ROLE_ERROR : ROLE_VALUE;
-    int x = grid_puts(g, row.x + LABEL_W, row.y, style, format_megabytes(a, s->memory_mb));
-    if (s->max_memory_mb > 0)
-        grid_printf(g, x, row.y, ROLE_DIM, " of %s", format_megabytes(b, s->max_memory_mb));
+    two_figures(g, r, ROLE_VALUE, format_ms(a, p->p50), format_ms(b, p->p99));
 }
 
-static void row_prefix(const struct view *v, struct grid *g, struct rect row)
+static void draw_head(const struct snapshot *s, struct grid *g, struct rect r)
 {
-    const struct snapshot *s = v->snap;
-    label(g, row, "prefix");
+    (void)s;
+    two_figures(g, r, ROLE_DIM, "p50", "p99");
+}
+
+static void draw_ttft(const struct snapshot *s, struct grid *g, struct rect r)
+{
+    percentiles(g, r, &s->ttft);
+}
+
+static void draw_itl(const struct snapshot *s, struct grid *g, struct rect r)
+{
+    percentiles(g, r, &s->itl);
+}
+
+static void draw_requests(const struct snapshot *s, struct grid *g, struct rect r)
+{
+    char a[FORMAT_MAX];
+    int x = grid_puts(g, r.x, r.y, ROLE_VALUE, format_count(a, s->completed));
+    x = grid_puts(g, x, r.y, ROLE_DIM, " done");
+    if (s->failed + s->rejected)
+        grid_printf(g, x, r.y, ROLE_ERROR, "  %s failed", format_count(a, s->failed + s->rejected));
+}
+
+static void draw_steps(const struct snapshot *s, struct grid *g, struct rect r)
+{
+    char a[FORMAT_MAX];
+    int x = grid_puts(g, r.x, r.y, ROLE_VALUE, format_count(a, s->total_batches));
+    grid_printf(g, x, r.y, ROLE_DIM, "  batch %.1f, now %.1f", s->avg_batch_size, s->avg_batch_size_10s);
+}
+
+static void draw_memory(const struct snapshot *s, struct grid *g, struct rect r)
+{
+    char a[FORMAT_MAX];
+    style_t style = s->under_pressure ? ROLE_ERROR : ROLE_VALUE;
+    int x = grid_puts(g, r.x, r.y, style, format_megabytes(a, s->memory_mb));
+    if (s->max_memory_mb > 0)
+        grid_printf(g, x, r.y, ROLE_DIM, " of %s", format_megabytes(a, s->max_memory_mb));
+}
+
+static void draw_prefix(const struct snapshot *s, struct grid *g, struct rect r)
+{
     if (s->prefix_query_tokens == 0) {
-        grid_puts(g, row.x + LABEL_W, row.y, ROLE_DIM, "-");
+        grid_puts(g, r.x, r.y, ROLE_DIM, "-");
         return;
     }
-    int x = grid_printf(g, row.x + LABEL_W, row.y, ROLE_VALUE, "%.0f%%",
-                        100.0 * (double)s->prefix_hit_tokens / (double)s->prefix_query_tokens);
-    grid_puts(g, x, row.y, ROLE_DIM, " of prompt tokens cached");
+    double hits = 100.0 * (double)s->prefix_hit_tokens / (double)s->prefix_query_tokens;
+    int x = grid_printf(g, r.x, r.y, ROLE_VALUE, "%.0f%%", hits);
+    grid_puts(g, x, r.y, ROLE_DIM, " of prompt tokens cached");
 }
 
-static void row_preemptions(const struct view *v, struct grid *g, struct rect row)
+static void draw_preemptions(const struct snapshot *s, struct grid *g, struct rect r)
 {
     char a[FORMAT_MAX];
-    label(g, row, "preempted");
-    grid_puts(g, row.x + LABEL_W, row.y, ROLE_VALUE, format_count(a, v->snap->preemptions));
+    grid_puts(g, r.x, r.y, ROLE_VALUE, format_count(a, s->preemptions));
 }
 
-static void row_uptime(const struct view *v, struct grid *g, struct rect row)
+static void draw_uptime(const struct snapshot *s, struct grid *g, struct rect r)
 {
     char a[FORMAT_MAX];
-    label(g, row, "up");
-    grid_puts(g, row.x + LABEL_W, row.y, ROLE_VALUE, format_seconds(a, (double)v->snap->uptime_us / 1e6));
+    grid_puts(g, r.x, r.y, ROLE_VALUE, format_seconds(a, (double)s->uptime_us / 1e6));
 }
 
-/* Most wanted first: rows that don't fit are left out from the end. */
-static void (*const rows[])(const struct view *v, struct grid *g, struct rect row) = {
-    row_head,    row_ttft,   row_itl,    row_blank,       row_requests,
-    row_batches, row_memory, row_prefix, row_preemptions, row_uptime,
+/* Most wanted first: rows that don't fit are left out from the end. A row without a way to draw is empty. */
+static const struct {
+    const char *label;
+    void (*draw)(const struct snapshot *s, struct grid *g, struct rect r); /* r: the row behind its label */
+} rows[] = {
+    {"last 60 s", draw_head},        {"TTFT", draw_ttft},   {"ITL", draw_itl},       {"", NULL},
+    {"requests", draw_requests},     {"steps", draw_steps}, {"memory", draw_memory}, {"prefix", draw_prefix},
+    {"preempted", draw_preemptions}, {"up", draw_uptime},
 };
 
 static void draw(const struct view *v, struct grid *g, struct rect body)
 {
     int n = (int)(sizeof rows / sizeof rows[0]);
-    for (int i = 0; i < n && i < body.h; i++)
-        rows[i](v, g, (struct rect){body.x, body.y + i, body.w, 1});
+    for (int i = 0; i < n && i < body.h; i++) {
+        grid_puts(g, body.x, body.y + i, ROLE_DIM, rows[i].label);
+        if (rows[i].draw)
+            rows[i].draw(v->snap, g, (struct rect){body.x + LABEL_W, body.y + i, body.w - LABEL_W, 1});
+    }
 }
 
-const struct pane pane_latency = {PANE_LATENCY, "latency", "LATENCY", 20, 3, NULL, draw};
+const struct pane pane_latency = {PANE_LATENCY, "LATENCY", 20, 3, NULL, draw};

@@ -126,4 +126,4 @@ static void summary(const struct view *v, char *out, size_t size)
     snprintf(out, size, "%u", (unsigned)s->queue_total);
 }
 
-const struct pane pane_queue = {PANE_QUEUE, "queue", "QUEUE", 20, 1, summary, draw};
+const struct pane pane_queue = {PANE_QUEUE, "QUEUE", 20, 1, summary, draw};

@@ -118,4 +118,4 @@ static void summary(const struct view *v, char *out, size_t size)
     snprintf(out, size, "%s", format_rate(a, v->snap->decode_tps + v->snap->prefill_tps));
 }
 
-const struct pane pane_rates = {PANE_RATES, "rates", "TOK/S", 14, 2, summary, draw};
+const struct pane pane_rates = {PANE_RATES, "TOK/S", 14, 2, summary, draw};

@@ -60,4 +60,4 @@ static void summary(const struct view *v, char *out, size_t size)
         snprintf(out, size, "%zu", v->n_sessions);
 }
 
-const struct pane pane_sessions = {PANE_SESSIONS, "sessions", "SESSIONS", 16, 1, summary, draw};
+const struct pane pane_sessions = {PANE_SESSIONS, "SESSIONS", 16, 1, summary, draw};

@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ui/format.h"
 #include "ui/entry.h"
+#include "ui/format.h"
 #include "ui/overlay.h"
 
 static const struct pane *const panes[PANE_COUNT] = {
@@ -130,6 +130,8 @@ static void draw_title(const struct view *v, struct grid *g, struct rect r)
         piece_add(&left, 0, states[s->state].role | STYLE_BOLD, states[s->state].name);
     if (s->frozen)
         piece_add(&left, 0, ROLE_WARN | STYLE_BOLD, "FROZEN");
+    if (s->under_pressure)
+        piece_add(&left, 0, ROLE_ERROR | STYLE_BOLD, "MEMORY");
     if (s->state == ENGINE_READY) {
         snprintf(text, sizeof text, "step %s", format_count(a, s->step));
         piece_add(&right, 5, ROLE_DIM, text);
@@ -275,25 +277,19 @@ static void draw_pane_title(const struct view *v, struct grid *g, const struct p
     }
 }
 
-/* The input line shows by its cursor that it has the keys: its frame stays quiet. */
-static bool has_focus(const struct view *v, enum pane_id p)
-{
-    return v->focus == p;
-}
-
 static void draw_panes(const struct view *v, struct grid *g, const struct layout *l)
 {
     for (int i = 0; i < PANE_COUNT; i++)
         if (l->pane[i].shown && panes[i])
             grid_box(g, l->pane[i].frame, ROLE_BORDER);
-    for (int i = 0; i < PANE_COUNT; i++) /* again, over the edges shared with others */
-        if (l->pane[i].shown && panes[i] && has_focus(v, (enum pane_id)i))
-            grid_box(g, l->pane[i].frame, ROLE_BORDER_FOCUS);
+    /* Again, over the edges shared with others. With the keys in the input line, its cursor tells, and frames stay quiet. */
+    if (l->pane[v->focus].shown && panes[v->focus])
+        grid_box(g, l->pane[v->focus].frame, ROLE_BORDER_FOCUS);
     for (int i = 0; i < PANE_COUNT; i++) {
         const struct layout_pane *p = &l->pane[i];
         if (!p->shown || !panes[i])
             continue;
-        draw_pane_title(v, g, panes[i], p->frame, has_focus(v, (enum pane_id)i));
+        draw_pane_title(v, g, panes[i], p->frame, v->focus == (enum pane_id)i);
         if (p->body.w < panes[i]->min_w || p->body.h < panes[i]->min_h)
             continue;
         struct rect old = grid_clip(g, p->body);

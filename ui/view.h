@@ -97,10 +97,9 @@ struct view {
     struct view_toast toast;
 };
 
-/* A pane: a name and a way to draw it. */
+/* A pane: a title and a way to draw it (its name: pane_name). */
 struct pane {
     enum pane_id id;
-    const char *name;  /* "queue": for commands, docs and tests */
     const char *title; /* "QUEUE" */
     int min_w, min_h;  /* of the body; a smaller one is left empty */
     /* What stands in the frame behind the title ("3 waiting"); may be NULL. Writes at most `size` bytes. */
