@@ -12,19 +12,23 @@
 
 enum { LABEL_W = 3, TIMES_MIN_H = 4, TIMES_MAX_H = 7, SLOTS_MAX = 256 };
 
-/* The steps on show: `columns` of them, ending `back` steps before the newest. */
+/* The steps on show: `columns` of them from steps[first] on. */
 struct window {
-    int first, columns, blank; /* steps[first …]; blank columns at the left where there are fewer */
+    int first, columns;
 };
+
+/* How many steps back from the newest the pane is scrolled. */
+static int steps_back(const struct view *v)
+{
+    int last = (int)v->snap->n_steps - 1, back = v->scroll[PANE_BATCH];
+    return back < 0 || last < 0 ? 0 : back < last ? back : last;
+}
 
 static struct window window_of(const struct view *v, int columns)
 {
-    int n = (int)v->snap->n_steps;
-    int most = n > columns ? n - columns : 0;
-    int back = v->scroll[PANE_BATCH] < most ? v->scroll[PANE_BATCH] : most;
-    int end = n - (back > 0 ? back : 0);
+    int end = (int)v->snap->n_steps - steps_back(v);
     int shown = end < columns ? end : columns;
-    return (struct window){end - shown, shown, columns - shown};
+    return (struct window){end - shown, shown};
 }
 
 static uint32_t items_of(const struct snap_step *s)
@@ -64,7 +68,7 @@ static void draw_labels(const struct view *v, struct grid *g, struct rect body, 
         grid_puts(g, body.x, body.y + slot, ROLE_DIM, glyph(g, GLYPH_DOT));
     for (uint32_t k = 0; k < items_of(last); k++) {
         const struct snap_step_item *item = &last->items[k];
-        if (item->slot < rows)
+        if (item->slot < rows && item->tag)
             grid_printf(g, body.x, body.y + item->slot, theme_session_role(item->tag) | STYLE_BOLD, "%-2u",
                         (unsigned)(item->tag % 100));
     }
@@ -81,8 +85,8 @@ static void draw_times(const struct view *v, struct grid *g, struct rect r, cons
         most = ms[i] > most ? ms[i] : most;
     }
     const struct snap_step *last = &v->snap->steps[w->first + w->columns - 1];
-    int shown =
-        last->dur_us < 0 && w->columns > 1 ? w->columns - 2 : w->columns - 1; /* in flight: no time yet */
+    bool no_time_yet = last->dur_us < 0 && w->columns > 1; /* in flight */
+    int shown = no_time_yet ? w->columns - 2 : w->columns - 1;
     char a[FORMAT_MAX], b[FORMAT_MAX];
     double scale = format_scale((double)most);
     int x = grid_puts(g, r.x, r.y, ROLE_DIM, "step ");
@@ -120,19 +124,17 @@ static void draw(const struct view *v, struct grid *g, struct rect body)
         draw_times(v, g, (struct rect){body.x, body.y + body.h - times_h, body.w, times_h}, &w);
 }
 
-/* "7/16 · last 60 steps"; back in time: "step 18 140, 64 back". */
+/* "7/16"; back in time: "step 18 140, 64 back". */
 static void summary(const struct view *v, char *out, size_t size)
 {
     const struct snapshot *s = v->snap;
     char a[FORMAT_MAX];
-    int back = v->scroll[PANE_BATCH];
-    if (back > 0 && s->n_steps) {
-        int last = (int)s->n_steps - 1;
-        back = back < last ? back : last;
-        snprintf(out, size, "step %s, %d back", format_count(a, s->steps[last - back].step), back);
-    } else {
+    int back = steps_back(v);
+    if (back > 0)
+        snprintf(out, size, "step %s, %d back", format_count(a, s->steps[(int)s->n_steps - 1 - back].step),
+                 back);
+    else
         snprintf(out, size, "%u/%u", (unsigned)s->n_running, (unsigned)s->max_batch_size);
-    }
 }
 
 const struct pane pane_batch = {PANE_BATCH, "BATCH", 12, 1, summary, draw};

@@ -20,6 +20,13 @@
 #define HOME  "\x1b[H"
 #define ENTER "\r"
 
+/* readline drops an undo record now and then when commands are cut short (8.2); the sanitizer is to look at ours. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libreadline";
+}
+
 static const char *candidate(void *ctx, const char *line, size_t n, size_t start, size_t index)
 {
     static const char *const words[] = {"/stats", "/stop", "/system", NULL};
@@ -165,7 +172,9 @@ static void history_and_draft_of_each(void **state)
     type(DOWN);
     assert_line("to two", 6); /* not the line that was saved in the other session */
     editor_edit(one);
-    assert_line("to oneX", 7);
+    assert_line("to oneX", 7); /* as it was left; the entry itself is unchanged */
+    type(UP);
+    assert_line("to one", 6);
     type("\x1f\x1f\x1f");
     editor_edit(NULL);
     assert_null(type("dropped"));

@@ -332,6 +332,10 @@ static void session_states(void **state)
     scene.sessions[1].last_ttft_ms = 1500;
     expect_row(3, "H ·");
     expect_row(1, "HIGH · 12 tok/s · TTFT 1.5 s");
+    scene.view.scroll[PANE_BATCH] = 64; /* back in time */
+    expect_row(21, "BATCH step 18 140, 64 back");
+    scene.view.scroll[PANE_BATCH] = 100000;
+    expect_row(21, "BATCH step 17 949, 255 back");
     scene.snap.frozen = true;
     expect_row(0, "READY  FROZEN");
 }
