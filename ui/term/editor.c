@@ -242,6 +242,12 @@ static void bind_commands(void)
     };
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         rebind(commands[i].sequence, commands[i].usual, commands[i].ours);
+    /* Recording macros isn't for callback mode: one that calls itself, or ends within a command, crashes readline 8.2. */
+    rl_command_func_t *const macros[] = {rl_start_kbd_macro, rl_end_kbd_macro, rl_call_last_kbd_macro};
+    static const char *const maps[] = {"emacs", "emacs-meta", "emacs-ctlx", "vi-insert", "vi-command"};
+    for (size_t i = 0; i < sizeof macros / sizeof *macros; i++)
+        for (size_t k = 0; k < sizeof maps / sizeof *maps; k++)
+            rl_unbind_function_in_map(macros[i], rl_get_keymap_by_name(maps[k]));
 }
 
 /* --- life
@@ -312,23 +318,57 @@ void editor_draft_free(struct editor_draft *d)
     mem_free(d);
 }
 
-/* Forgets the undo lists that history entries hold when they were edited and left: they can't outlive the
- * swap. */
-static void drop_undo_of_history(void)
+static int by_address(const void *a, const void *b)
 {
-    rl_free_undo_list();
-    HIST_ENTRY **list = history_list();
-    for (int i = 0; list && list[i]; i++) {
-        UNDO_LIST *undo = (UNDO_LIST *)list[i]->data;
-        list[i]->data = NULL;
-        while (undo) {
-            UNDO_LIST *next = undo->next;
-            if (undo->what == UNDO_DELETE)
-                free(undo->text);
-            free(undo);
-            undo = next;
+    const UNDO_LIST *x = *(UNDO_LIST *const *)a, *y = *(UNDO_LIST *const *)b;
+    return x < y ? -1 : x > y;
+}
+
+/*
+ * Forgets all undo lists: the line's, and those of history entries that were edited and left. They can't outlive a change of line from
+ * outside. Lists may share their tails (an edited entry keeps the list as it was when the entry was left, and readline goes
+ * on from there), so nodes are collected first and freed once each. When memory is out they are leaked.
+ */
+static void drop_undo(void)
+{
+    HIST_ENTRY **entries = history_list();
+    UNDO_LIST **nodes = NULL;
+    size_t n = 0, cap = 0;
+    bool collected = true;
+    for (int i = -1; i < 0 || (entries && entries[i]); i++) {
+        UNDO_LIST *list = i < 0 ? rl_undo_list : (UNDO_LIST *)entries[i]->data;
+        for (; list; list = list->next) {
+            if (mem_grow(&nodes, &cap, n + 1, sizeof *nodes) != 0) {
+                collected = false;
+                break;
+            }
+            nodes[n++] = list;
         }
+        if (i >= 0)
+            entries[i]->data = NULL;
     }
+    rl_undo_list = NULL;
+    if (n)
+        qsort(nodes, n, sizeof *nodes, by_address);
+    for (size_t i = 0; collected && i < n; i++) {
+        if (i && nodes[i] == nodes[i - 1])
+            continue;
+        if (nodes[i]->what == UNDO_DELETE)
+            free(nodes[i]->text);
+        free(nodes[i]);
+    }
+    mem_free(nodes);
+}
+
+/* Back from a history entry to the line that was begun, which is then the only one with an undo list that readline holds on to;
+ * the entry becomes what it was, as after Enter. */
+static void leave_history(void)
+{
+    if (where_history() < history_length) {
+        rl_revert_line(1, 0);
+        rl_end_of_history(1, 0);
+    }
+    drop_undo();
 }
 
 static void put_away(struct editor_draft *d)
@@ -336,7 +376,7 @@ static void put_away(struct editor_draft *d)
     mem_free(d->text);
     d->text = mem_memdup(rl_line_buffer, (size_t)rl_end);
     d->point = (size_t)rl_point;
-    drop_undo_of_history();
+    leave_history();
     d->history = history_get_history_state();
 }
 
@@ -348,8 +388,6 @@ static void take_up(struct editor_draft *d)
         d->history = NULL;
     stifle_history(EDITOR_HISTORY_MAX);
     rl_initialize(); /* an empty line, at the end of this history, without a line saved from the other one */
-    if (h)
-        history_set_pos(h->offset);
     free(h);
     if (rl_editing_mode == 0)
         rl_vi_insertion_mode(1, 'i');
@@ -399,6 +437,22 @@ static void remember(const char *line)
     using_history(); /* readline was ready for the next line before this one was added */
 }
 
+enum {
+    BUSY = RL_STATE_ISEARCH | RL_STATE_NSEARCH | RL_STATE_NUMERICARG | RL_STATE_MULTIKEY | RL_STATE_METANEXT |
+           RL_STATE_CHARSEARCH | RL_STATE_VIMOTION
+};
+
+/* Ends what readline is in the middle of. One thing is forgotten a call, and an argument may stand in the middle of a
+ * sequence. */
+static void forget(void)
+{
+    do
+        rl_callback_sigcleanup();
+    while (RL_ISSTATE(RL_STATE_ISEARCH | RL_STATE_NSEARCH | RL_STATE_NUMERICARG | RL_STATE_MULTIKEY |
+                      RL_STATE_VIMOTION));
+    RL_UNSETSTATE(BUSY);
+}
+
 bool editor_feed(const char *bytes, size_t n, size_t *used, char **line)
 {
     *used = n;
@@ -407,8 +461,13 @@ bool editor_feed(const char *bytes, size_t n, size_t *used, char **line)
     ed.listing = false;
     ed.bytes = bytes;
     ed.n_bytes = n;
-    while (ed.n_bytes && !ed.got_line)
+    while (ed.n_bytes && !ed.got_line) {
+        /* A key that begins a sequence ends a search and then does what it does. readline means the same, but reads on in a
+         * freed context when the sequence turns out to be longer (8.2). */
+        if (RL_ISSTATE(RL_STATE_ISEARCH) && rl_get_keymap()[(unsigned char)*ed.bytes].type == ISKMAP)
+            forget();
         rl_callback_read_char();
+    }
     *used = n - ed.n_bytes;
     ed.n_bytes = 0;
     if (!ed.got_line)
@@ -454,6 +513,7 @@ void editor_set(const char *text, size_t n)
     if (!copy)
         return;
     editor_abort();
+    leave_history();
     rl_replace_line(copy, 1);
     rl_point = rl_end;
     mem_free(copy);
@@ -490,9 +550,7 @@ void editor_get(struct editor_view *out)
 
 bool editor_busy(void)
 {
-    return ed.draft &&
-           RL_ISSTATE(RL_STATE_ISEARCH | RL_STATE_NSEARCH | RL_STATE_NUMERICARG | RL_STATE_MULTIKEY |
-                      RL_STATE_METANEXT | RL_STATE_CHARSEARCH | RL_STATE_VIMOTION);
+    return ed.draft && RL_ISSTATE(BUSY);
 }
 
 static void feed_one(char c)
@@ -519,7 +577,8 @@ void editor_abort(void)
         rl_restore_prompt();
         rl_clear_message();
     }
-    rl_callback_sigcleanup(); /* forgets a search, an argument, a key sequence */
+    forget();
+    rl_clear_pending_input();
 }
 
 bool editor_vi(void)
