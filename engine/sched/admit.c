@@ -102,7 +102,8 @@ static bool worth_parking(const struct sched *s, const struct request *r, uint32
     if (!n || n > s->n_slots || s->cfg.preemption == SCHED_PREEMPT_RECOMPUTE)
         return false;
     double per_token = s->prefill_us > 0 ? s->prefill_us : s->pace.prefill_us;
-    return s->cfg.preemption == SCHED_PREEMPT_PARK || 2 * s->park_us * n <= per_token * r->n_computed;
+    double per_block = s->park_us > 0 ? s->park_us : s->pace.move_us;
+    return s->cfg.preemption == SCHED_PREEMPT_PARK || 2 * per_block * n <= per_token * r->n_computed;
 }
 
 /* Copies its computed blocks to host slots. False: dropped instead. */
@@ -294,13 +295,12 @@ static enum wait_reason obstacle(struct sched *s, const struct request *r, const
     return WAIT_NONE;
 }
 
-/* Preemption for urgency: sends away sequences of strictly worse base, worse also by their effective priority
- * as they were admitted, until r would fit; if all of them together don't suffice, none. True when some were
- * sent away. */
-static bool make_room(struct sched *s, struct request *r, const struct fit *f, int64_t now_us)
+/* Preemption for urgency: who may be sent away for r? Sequences of strictly worse base, worse also by their effective priority
+ * as they were admitted. Listed in s->victims; returns how many. */
+static uint32_t candidates(struct sched *s, const struct request *r, int64_t now_us)
 {
     if (s->cfg.fifo || s->cfg.one_at_a_time)
-        return false;
+        return 0;
     double effective = req_effective(r, s->cfg.aging_rate, now_us);
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->n_running; i++) {
@@ -308,6 +308,13 @@ static bool make_room(struct sched *s, struct request *r, const struct fit *f, i
         if (v->base > r->base && v->admitted_effective > effective && can_preempt(s, v))
             s->victims[n++] = v;
     }
+    return n;
+}
+
+/* Sends away as many of the first n of s->victims as it takes to seat r; if all of them together don't suffice, none. True when
+ * some were sent away. */
+static bool make_room(struct sched *s, struct request *r, const struct fit *f, uint32_t n, int64_t now_us)
+{
     int64_t blocks =
         (int64_t)f->n_new + f->n_cached + f->n_reserve + headroom(s) - blocks_available(&s->blocks);
     int64_t seats = (int64_t)s->n_running + 1 - sched_max_running(s);
@@ -438,32 +445,37 @@ static bool coalescing(struct sched *s, int64_t now_us)
     return false;
 }
 
+/* Seats r if it can be, by preemption if need be. Else the reason why not. */
+static enum wait_reason try_seat(struct sched *s, struct request *r, int64_t now_us)
+{
+    uint32_t n_victims = candidates(s, r, now_us);
+    if (s->n_running >= sched_max_running(s) && !n_victims)
+        return WAIT_SLOTS; /* without looking at its tokens: this is the common case, step after step */
+    struct fit f = fit_of(s, r);
+    enum wait_reason reason = obstacle(s, r, &f);
+    bool just_left = r->state == REQ_PREEMPTED && r->moved_step == s->plan.step;
+    if (just_left) /* a victim doesn't come back in the plan that sent it away */
+        return reason ? reason : WAIT_BLOCKS;
+    if ((reason == WAIT_SLOTS || reason == WAIT_BLOCKS) && make_room(s, r, &f, n_victims, now_us)) {
+        f = fit_of(s, r);
+        reason = obstacle(s, r, &f);
+    }
+    if (!reason)
+        seat(s, r, &f, now_us);
+    return reason;
+}
+
 void sched_admit(struct sched *s, int64_t now_us)
 {
+    struct request *r = rqueue_peek(&s->queue);
     s->reason = WAIT_NONE;
     s->awaited = NULL;
-    struct request *r = rqueue_peek(&s->queue);
     if (!r)
         s->idle_since_us = -1;
-    if (r && coalescing(s, now_us)) {
-        r->wait_reason = s->reason = WAIT_COALESCING;
-        return;
-    }
-    for (; (r = rqueue_peek(&s->queue)); s->reason = WAIT_NONE) {
-        struct fit f = fit_of(s, r);
-        s->reason = obstacle(s, r, &f);
-        if (s->reason != WAIT_PREFIX && r->state == REQ_PREEMPTED && r->moved_step == s->plan.step) {
-            s->reason = s->reason
-                            ? s->reason
-                            : WAIT_BLOCKS; /* a victim doesn't come back in the plan that sent it away */
-        } else if ((s->reason == WAIT_SLOTS || s->reason == WAIT_BLOCKS) && make_room(s, r, &f, now_us)) {
-            f = fit_of(s, r);
-            s->reason = obstacle(s, r, &f);
-        }
-        if (s->reason) {
-            r->wait_reason = s->reason;
-            return;
-        }
-        seat(s, r, &f, now_us);
-    }
+    else if (coalescing(s, now_us))
+        s->reason = WAIT_COALESCING;
+    while (!s->reason && (r = rqueue_peek(&s->queue)))
+        s->reason = try_seat(s, r, now_us);
+    if (r)
+        r->wait_reason = s->reason;
 }

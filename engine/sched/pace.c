@@ -10,17 +10,16 @@ static void average(double *mean, double sample)
     *mean = *mean > 0 ? *mean + WEIGHT * (sample - *mean) : sample;
 }
 
-void pace_step(struct pace *p, uint32_t n_prefill_tokens, uint32_t n_decodes, int64_t dur_us)
+void pace_step(struct pace *p, uint32_t n_prefill_tokens, uint32_t n_decodes, uint32_t n_moves,
+               int64_t dur_us)
 {
-    double dur = (double)dur_us;
-    if (!n_prefill_tokens) {
+    double dur = (double)dur_us, decodes = n_decodes ? fmin(p->decode_us, dur) : 0;
+    if (n_moves) /* what the rest doesn't explain */
+        average(&p->move_us, fmax(dur - decodes - p->prefill_us * n_prefill_tokens, 0) / n_moves);
+    else if (!n_prefill_tokens)
         average(&p->decode_us, dur);
-        return;
-    }
-    /* The decodes' part is what they took without prefill lately. Where that is unknown all is put down to
-     * prefill: too cautious a start, mended by the first step without. */
-    double decodes = n_decodes ? fmin(p->decode_us, dur) : 0;
-    average(&p->prefill_us, fmax(dur - decodes, 0) / n_prefill_tokens);
+    else /* while the decodes' part is unknown all is put down to prefill: too cautious a start, soon mended */
+        average(&p->prefill_us, fmax(dur - decodes, 0) / n_prefill_tokens);
 }
 
 uint32_t pace_prefill_tokens(const struct pace *p, int64_t target_us, uint32_t most)

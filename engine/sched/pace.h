@@ -11,6 +11,7 @@
 struct pace {
     double decode_us;  /* what a step's decodes take, running average; 0: not yet known */
     double prefill_us; /* what one prefill token adds, likewise */
+    double move_us;    /* what parking or restoring one block adds, likewise */
     double crowd;      /* submissions within about one coalescing time, decaying */
     double depth; /* running average of `crowd` as submissions found it: the depth that waiting would have
                      made */
@@ -18,8 +19,9 @@ struct pace {
     bool any_submit;
 };
 
-/* Learns from a step of that many prefill tokens and decodes. */
-void pace_step(struct pace *p, uint32_t n_prefill_tokens, uint32_t n_decodes, int64_t dur_us);
+/* Learns from a step of that many prefill tokens and decodes, and of blocks parked or restored. */
+void pace_step(struct pace *p, uint32_t n_prefill_tokens, uint32_t n_decodes, uint32_t n_moves,
+               int64_t dur_us);
 /* How many prefill tokens a step may have beside its decodes so as to last at most target_us, by what was
  * learned; at least 1, so that prompts go on; `most` while nothing is known. */
 uint32_t pace_prefill_tokens(const struct pace *p, int64_t target_us, uint32_t most);

@@ -58,7 +58,7 @@ struct request {
     uint32_t max_tokens;     /* generated ids at most; ≥ 1, or 0 for a request that only scores its prompt */
     bool all_logits;         /* logits of every prompt position are wanted (scoring) */
     uint64_t salt;           /* separates prefix caches */
-    const char *fork_of;     /* id of a live request whose blocks may be shared as far as the ids agree; NULL: none */
+    const char *fork_of;     /* id of a live request whose blocks may be shared as far as the ids agree (it stays in place until admission); NULL: none */
     uint32_t *ids;           /* capacity n_prompt + max_tokens; submitter's memory */
     uint32_t n_prompt;
     void *user;              /* submitter's */

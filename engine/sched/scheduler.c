@@ -49,8 +49,7 @@ static bool resize(void *array, uint32_t n, size_t size)
     return p != NULL;
 }
 
-/* Room for n sequences at once. On failure the old room stands. */
-static bool reserve_seqs(struct sched *s, uint32_t n)
+bool sched_reserve_seqs(struct sched *s, uint32_t n)
 {
     if (n <= s->max_seqs)
         return true;
@@ -92,8 +91,8 @@ enum weft_rc sched_create(const struct sched_config *cfg, struct sched **out, st
     s->pace.depth = cfg->min_batch_size; /* until known better, requests are expected to come together */
     rqueue_init(&s->queue, cfg->fifo, cfg->aging_rate);
     rheap_init(&s->deadlines, offsetof(struct request, deadline_pos));
-    bool ok =
-        blocks_init(&s->blocks, cfg->n_blocks) && reserve_seqs(s, cfg->max_batch_size) && init_parking(s);
+    bool ok = blocks_init(&s->blocks, cfg->n_blocks) && sched_reserve_seqs(s, cfg->max_batch_size) &&
+              init_parking(s);
     s->match = ok ? mem_calloc(cfg->n_blocks, sizeof(*s->match)) : NULL;
     ok = s->match && (!cfg->prefix_cache || prefix_init(&s->prefix, &s->blocks, cfg->block_tokens));
     if (!ok) {
@@ -135,8 +134,6 @@ void sched_configure(struct sched *s, const struct sched_config *cfg, int64_t no
     next.prefix_cache = s->cfg.prefix_cache;
     if (config_check(&next, NULL))
         return;
-    if (!s->in_flight)
-        reserve_seqs(s, next.max_batch_size); /* if that fails, sched_max_running keeps to the old room */
     bool reorder = next.fifo != s->cfg.fifo || next.aging_rate < s->cfg.aging_rate ||
                    next.aging_rate > s->cfg.aging_rate;
     s->cfg = next;

@@ -108,8 +108,8 @@ void sched_set_priority(struct sched *s, struct request *r, enum prio base, int6
 /* Changes limits while running: batch size, tokens, aging rate, policy (live configuration). n_blocks can't change. */
 void sched_configure(struct sched *s, const struct sched_config *cfg, int64_t now_us);
 
-/* Costs that `auto` preemption weighs, as measured: parking or restoring one block, computing one prompt token (0: the
- * scheduler's own estimate from the steps so far). µs. */
+/* Costs that `auto` preemption weighs, in µs: parking or restoring one block, computing one prompt token. 0: the scheduler's own
+ * estimate from the steps so far. */
 void sched_set_costs(struct sched *s, double park_us_per_block, double prefill_us_per_token);
 /* The device's KV contents are gone (exec_recover said so); no plan is under way. The prefix cache is emptied, and
  * whatever held KV is preempted, to be recomputed. */

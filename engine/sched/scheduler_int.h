@@ -79,6 +79,8 @@ static inline uint32_t sched_max_running(const struct sched *s)
 }
 
 /* scheduler.c */
+/* Room for n sequences at once; no plan is under way. False: out of memory, the old room stands. */
+bool sched_reserve_seqs(struct sched *s, uint32_t n);
 void sched_emit(struct sched *s, struct sched_event ev);
 /* Ends a request in whatever state it is; after that it is the submitter's. */
 void sched_end(struct sched *s, struct request *r, enum req_state end, enum finish_reason why,

@@ -147,6 +147,7 @@ const struct plan *sched_plan(struct sched *s, int64_t now_us)
 {
     assert(!s->in_flight);
     clear_plan(s);
+    sched_reserve_seqs(s, s->cfg.max_batch_size); /* if that fails, sched_max_running keeps to the old room */
     s->plan.step = s->totals.steps + 1;
     sched_expire(s, now_us);
     sched_grow(s, now_us);
@@ -216,7 +217,7 @@ void sched_commit(struct sched *s, const struct sched_result *results, int64_t d
     struct plan *p = &s->plan;
     s->totals.steps++;
     s->totals.scheduled_items += p->n_items;
-    pace_step(&s->pace, p->n_prefill_tokens, p->n_decodes, dur_us);
+    pace_step(&s->pace, p->n_prefill_tokens, p->n_decodes, p->n_parks + p->n_restores, dur_us);
     for (uint32_t i = 0; i < p->n_items; i++) {
         struct request *r = p->items[i].req;
         r->n_computed += p->items[i].n_tokens;

@@ -145,13 +145,15 @@ static void test_pace(void **state)
     (void)state;
     struct pace p = {0};
     assert_int_equal(pace_prefill_tokens(&p, 1000, 256), 256); /* nothing known */
-    pace_step(&p, 0, 4, 1000);
-    pace_step(&p, 100, 4, 2000); /* 10 µs a token */
+    pace_step(&p, 0, 4, 0, 1000);
+    pace_step(&p, 100, 4, 0, 2000); /* 10 µs a token */
+    pace_step(&p, 20, 4, 8, 1600);  /* 50 µs a block; what a token takes stays */
+    assert_true(p.move_us > 49.9 && p.move_us < 50.1);
     assert_int_equal(pace_prefill_tokens(&p, 1500, 256), 50);
     assert_int_equal(pace_prefill_tokens(&p, 100000, 256), 256);
     assert_int_equal(pace_prefill_tokens(&p, 500, 256), 1); /* hopeless, but prompts go on */
     assert_int_equal(pace_prefill_tokens(&p, 500, 0), 0);
-    pace_step(&p, 10, 4, 1); /* faster than its decodes ever were: no negative cost */
+    pace_step(&p, 10, 4, 0, 1); /* faster than its decodes ever were: no negative cost */
     assert_true(p.prefill_us >= 0);
 }
 
