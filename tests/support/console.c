@@ -20,7 +20,7 @@ void console_launch(struct console *c, const struct console_options *o)
     static const char *const job_control[] = {"bash", "--norc", "-m", "-c", script};
     const char *argv[ARGS_MAX], *env[ARGS_MAX];
     size_t n = 0, n_env = 0;
-    char state[96], config[96], leaks[128], path[96];
+    char state[96], config[96], leaks[160], path[96];
     memset(c, 0, sizeof *c);
     snprintf(c->dir, sizeof c->dir, "/tmp/weft-pty-XXXXXX");
     assert_non_null(mkdtemp(c->dir));
