@@ -159,7 +159,8 @@ static void themes(void **state)
     static const struct {
         const char *theme;
         int colours;
-    } looks[] = {{"default", 256}, {"default", 16}, {"light", 256}, {"contrast", 256}, {"mono", 0}};
+    } looks[] = {{"default", 256},  {"default", 16},      {"light", 256},
+                 {"contrast", 256}, {"colourblind", 256}, {"mono", 0}};
     for (size_t k = 0; k < sizeof looks / sizeof looks[0]; k++) {
         scene_theme(&scene.theme, TEST_SOURCE_DIR, looks[k].theme);
         scene.view.mono = looks[k].colours == 0;

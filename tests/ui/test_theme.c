@@ -14,7 +14,7 @@
 
 #include "tests/support/ui_scene.h"
 
-static const char *const shipped[] = {"default", "light", "contrast", "mono"};
+static const char *const shipped[] = {"default", "light", "contrast", "colourblind", "mono"};
 enum { N_SHIPPED = sizeof shipped / sizeof shipped[0] };
 static const int depths[] = {256, 88, 16, 8, 0};
 
