@@ -14,7 +14,7 @@
 #include "engine/base/mem.h"
 #include "src/config_internal.h"
 
-enum { PATH_MAX_BYTES = 128 };
+enum { PATH_MAX_BYTES = 128, DEPTH_MAX = 8 };
 
 /* One source being applied. */
 struct load {
@@ -148,6 +148,38 @@ static enum weft_rc refuse_syntax(const struct load *l, const yaml_parser_t *par
     return config_refuse(err, &place, "", "", NULL, problem);
 }
 
+/*
+ * Reads the text once without keeping anything, and refuses what is nested too deeply: libyaml's time to compose a document grows with
+ * the square of its depth, so that a megabyte of "[" would take it minutes.
+ */
+static enum weft_rc check_depth(struct load *l, const char *text, size_t n, struct weft_err *err)
+{
+    yaml_parser_t parser;
+    if (!yaml_parser_initialize(&parser))
+        return weft_err_nomem(err, "YAML parser", sizeof parser);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, n);
+    enum weft_rc rc = WEFT_OK;
+    yaml_event_type_t type = YAML_NO_EVENT;
+    for (int depth = 0; rc == WEFT_OK && type != YAML_STREAM_END_EVENT;) {
+        yaml_event_t event;
+        if (!yaml_parser_parse(&parser, &event)) {
+            rc = refuse_syntax(l, &parser, err);
+            break;
+        }
+        type = event.type;
+        depth += type == YAML_SEQUENCE_START_EVENT || type == YAML_MAPPING_START_EVENT;
+        depth -= type == YAML_SEQUENCE_END_EVENT || type == YAML_MAPPING_END_EVENT;
+        if (depth > DEPTH_MAX) {
+            struct config_place place = l->place;
+            place.line = l->inline_text ? 0 : (unsigned)event.start_mark.line + 1;
+            rc = config_refuse(err, &place, "", "", "sections of keys and values", "nested too deeply");
+        }
+        yaml_event_delete(&event);
+    }
+    yaml_parser_delete(&parser);
+    return rc;
+}
+
 /* Composes the only document of `text` and hands its root (NULL when empty) to `apply`. */
 static enum weft_rc with_document(struct load *l, const char *text, size_t n,
                                   enum weft_rc (*apply)(struct load *, const char *, yaml_node_t *,
@@ -155,11 +187,13 @@ static enum weft_rc with_document(struct load *l, const char *text, size_t n,
                                   const char *path, struct weft_err *err)
 {
     yaml_parser_t parser;
+    enum weft_rc rc = check_depth(l, text, n, err);
+    if (rc)
+        return rc;
     if (!yaml_parser_initialize(&parser))
         return weft_err_nomem(err, "YAML parser", sizeof parser);
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, n);
 
-    enum weft_rc rc = WEFT_OK;
     bool loaded = yaml_parser_load(&parser, &l->doc);
     if (!loaded) {
         rc = refuse_syntax(l, &parser, err);
@@ -201,7 +235,8 @@ enum weft_rc config_load_text(struct weft_config *cfg, const char *name, const c
 enum weft_rc config_load_node(struct weft_config *cfg, const char *name, yaml_document_t *doc,
                               yaml_node_t *node, struct weft_err *err)
 {
-    struct load l = {.cfg = cfg, .doc = *doc, .place = {.file = name}}; /* borrowed: nodes are only looked up */
+    struct load l = {
+        .cfg = cfg, .doc = *doc, .place = {.file = name}}; /* borrowed: nodes are only looked up */
     enum weft_rc rc = config_source(cfg, name, &l.place.source, err);
     return rc ? rc : apply_mapping(&l, NULL, node, err);
 }
