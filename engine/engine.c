@@ -77,6 +77,10 @@ void engine_set_state(struct engine *e, enum engine_state s, const struct weft_e
     }
     for (struct engine_inbox *in = e->inboxes; in; in = in->next) {
         struct engine_event *ev = inbox_event_create(ENGINE_STATE);
+        if (!ev) { /* nothing else tells a reader that it may stop waiting */
+            ev = in->spare;
+            in->spare = NULL;
+        }
         if (!ev) {
             log_msg(LOG_ERROR, "out of memory: an inbox isn't told of state %s", engine_state_name(s));
             continue;

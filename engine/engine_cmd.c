@@ -121,6 +121,14 @@ static struct command *command_create(enum command_type type)
     return c;
 }
 
+struct command *command_create_close(struct engine_inbox *in)
+{
+    struct command *c = command_create(CMD_CLOSE_INBOX);
+    if (c)
+        c->inbox = in;
+    return c;
+}
+
 static void send_command(struct engine *e, struct command *c)
 {
     chan_push(&e->commands, &c->node);
@@ -194,13 +202,10 @@ void engine_inbox_close(struct engine_inbox *in)
     struct engine *e = in->engine;
     in->closed = true;
     pthread_mutex_unlock(&in->lock);
-    struct command *c = e ? command_create(CMD_CLOSE_INBOX) : NULL;
-    if (c) { /* the reader's reference goes along */
-        c->inbox = in;
-        send_command(e, c);
-    } else {
+    if (e)
+        send_command(e, in->close); /* the reader's reference goes along */
+    else
         inbox_unref(in);
-    }
 }
 
 /* ---- the engine thread ---- */
@@ -392,8 +397,9 @@ static void do_close_inbox(struct engine *e, struct command *c)
             cancel_ticket(e, t);
     }
     engine_reap(e);
-    inbox_unref(in); /* the list's */
-    inbox_unref(in); /* the reader's */
+    in->close = NULL; /* this command, which is freed after this */
+    inbox_unref(in);  /* the list's */
+    inbox_unref(in);  /* the reader's */
 }
 
 void engine_take_commands(struct engine *e)

@@ -55,6 +55,8 @@ void inbox_unref(struct engine_inbox *in)
     if (!in || atomic_fetch_sub(&in->refs, 1) != 1)
         return;
     free_list(in->head);
+    engine_event_free(in->spare);
+    mem_free(in->close);
     close(in->fd);
     pthread_mutex_destroy(&in->lock);
     mem_free(in);
@@ -167,27 +169,41 @@ void ticket_send_tokens(struct ticket *t, int64_t now_us)
 
 /* ---- the reader's side ---- */
 
-enum weft_rc engine_inbox_open(struct engine *e, struct engine_inbox **out, struct weft_err *err)
+/* All that an inbox needs, so that later neither a change of state nor closing it can fail. NULL: out of memory, or
+ * errno says why there is no descriptor. */
+static struct engine_inbox *inbox_create(struct engine *e)
 {
-    *out = NULL;
+    errno = ENOMEM;
     struct engine_inbox *in = mem_calloc(1, sizeof *in);
-    struct engine_event *first = inbox_event_create(ENGINE_STATE);
-    if (!in || !first) {
-        mem_free(in);
-        engine_event_free(first);
-        return weft_err_nomem(err, "engine_inbox_open", sizeof *in);
-    }
+    if (!in)
+        return NULL;
     in->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (in->fd < 0) {
+    in->spare = in->fd < 0 ? NULL : inbox_event_create(ENGINE_STATE);
+    in->close = in->spare ? command_create_close(in) : NULL;
+    if (!in->close) {
+        engine_event_free(in->spare);
+        if (in->fd >= 0)
+            close(in->fd);
         mem_free(in);
-        engine_event_free(first);
-        weft_err_set(err, WEFT_INTERNAL_ERROR, "eventfd: %s", strerror(errno));
-        weft_err_str(err, "where", "engine_inbox_open");
-        return WEFT_INTERNAL_ERROR;
+        return NULL;
     }
     pthread_mutex_init(&in->lock, NULL);
     atomic_init(&in->refs, 2);
     in->engine = e;
+    return in;
+}
+
+enum weft_rc engine_inbox_open(struct engine *e, struct engine_inbox **out, struct weft_err *err)
+{
+    struct engine_inbox *in = *out = NULL;
+    struct engine_event *first = inbox_event_create(ENGINE_STATE);
+    if (!first || !(in = inbox_create(e))) {
+        weft_err_set(err, WEFT_INTERNAL_ERROR, "an inbox can't be opened: %s",
+                     strerror(first ? errno : ENOMEM));
+        weft_err_str(err, "where", "engine_inbox_open");
+        engine_event_free(first);
+        return WEFT_INTERNAL_ERROR;
+    }
     pthread_mutex_lock(&e->inboxes_lock);
     in->next = e->inboxes;
     if (in->next)

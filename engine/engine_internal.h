@@ -48,6 +48,8 @@ struct inbox_event {
     size_t cap_text, cap_tokens;
 };
 
+struct command; /* engine_cmd.c */
+
 struct engine_inbox {
     pthread_mutex_t lock;
     int fd;                          /* eventfd: readable while events may be there */
@@ -56,8 +58,13 @@ struct engine_inbox {
     bool closed;                     /* what is pushed now is dropped */
     atomic_uint refs;                /* the reader, the engine's list, each ticket */
     struct engine *engine;           /* NULL once the engine is gone */
+    struct engine_event *spare;      /* a STATE event for when memory has run out; the engine thread's */
+    struct command *close;           /* made ahead, so that closing can't fail */
     struct engine_inbox *prev, *next; /* under the engine's inboxes_lock */
 };
+
+/* For engine_inbox_open: the command that will close it. NULL: out of memory. */
+struct command *command_create_close(struct engine_inbox *in);
 
 void inbox_ref(struct engine_inbox *in);
 void inbox_unref(struct engine_inbox *in); /* NULL allowed */
@@ -127,7 +134,7 @@ struct ticket {
     struct reply reply;
     struct sampler *sampler;      /* made with the first token */
     double *nll;                  /* score: n_prompt - 1 */
-    struct weft_err fault;        /* why the engine ended it; WEFT_OK: it didn't */
+    bool faulted;                 /* the engine ended it: last->error says why */
     int64_t last_token_us;        /* -1 before the first */
     struct stats_meter rate;      /* generated tokens */
     int slot;                     /* row in the timeline; -1 while it holds no place */

@@ -79,7 +79,7 @@ static void on_finish(struct engine *e, const struct sched_event *ev)
     if (t->rq.state == REQ_COMPLETED) {
         e->completed++;
         stats_histogram_add(&e->latency, ev->now_us - t->arrival_us, ev->now_us);
-    } else if (t->rq.state != REQ_CANCELLED || t->fault.code) {
+    } else if (t->rq.state != REQ_CANCELLED || t->faulted) {
         e->failed++;
     }
     t->ended_next = NULL;
@@ -132,7 +132,8 @@ void engine_reap(struct engine *e)
 /* A request that can't go on: it leaves the scheduler as a cancelled one, and its FINISH says why. */
 static void give_up(struct engine *e, struct ticket *t, const struct weft_err *why)
 {
-    t->fault = *why;
+    t->faulted = true;
+    t->last->error = *why;
     sched_cancel(e->sched, &t->rq, engine_now(e));
 }
 
