@@ -2,6 +2,7 @@
  * The KV map: who owns which block. A cell is a block where there is room, else it stands for a run of
  * equally many and shows what most of them are (whatever is in use before what is free).
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -60,31 +61,33 @@ static void draw_block(struct grid *g, int x, int y, const struct snap_block *b)
         grid_puts(g, x, y, kinds[b->kind].role, glyph(g, kinds[b->kind].glyph));
 }
 
-static void draw_legend(const struct view *v, struct grid *g, struct rect row, uint32_t per_cell)
+/* "░ cached 33" at x; returns where the next item goes, or `end` when this one doesn't fit. n < 0: no figure. */
+static int legend_item(struct grid *g, int x, int y, int end, enum snap_block_kind kind, int64_t n)
 {
-    static const enum snap_block_kind order[] = {SNAP_BLOCK_SHARED, SNAP_BLOCK_CACHED, SNAP_BLOCK_FREE};
-    const struct snapshot *s = v->snap;
-    int x = row.x, end = row.x + row.w;
-    for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
-        enum snap_block_kind k = order[i];
-        char item[2 * FORMAT_MAX];
-        if (k == SNAP_BLOCK_FREE)
-            snprintf(item, sizeof item, "free %u", (unsigned)s->kv_free);
-        else if (k == SNAP_BLOCK_CACHED)
-            snprintf(item, sizeof item, "cached %u", (unsigned)s->kv_cached);
-        else
-            snprintf(item, sizeof item, "shared");
-        if (x + 2 + (int)strlen(item) > end)
-            return;
-        x = grid_puts(g, x, row.y, kinds[k].role, glyph(g, kinds[k].glyph));
-        x = grid_puts(g, x + 1, row.y, ROLE_DIM, item) + 2;
-    }
-    if (per_cell > 1) {
-        char scale[2 * FORMAT_MAX];
-        snprintf(scale, sizeof scale, "1 = %u blocks", (unsigned)per_cell);
-        if (x + (int)strlen(scale) <= end)
-            grid_right(g, x, end, row.y, ROLE_DIM, scale);
-    }
+    char text[2 * FORMAT_MAX];
+    if (n < 0)
+        snprintf(text, sizeof text, "%s", kinds[kind].name);
+    else
+        snprintf(text, sizeof text, "%s %" PRId64, kinds[kind].name, n);
+    if (x + 2 + (int)strlen(text) > end)
+        return end;
+    x = grid_puts(g, x, y, kinds[kind].role, glyph(g, kinds[kind].glyph));
+    return grid_puts(g, x + 1, y, ROLE_DIM, text) + 2;
+}
+
+static void draw_legend(const struct snapshot *s, struct grid *g, struct rect row, uint32_t per_cell)
+{
+    int x = row.x, y = row.y, end = row.x + row.w;
+    x = legend_item(g, x, y, end, SNAP_BLOCK_SHARED, -1);
+    x = legend_item(g, x, y, end, SNAP_BLOCK_CACHED, s->kv_cached);
+    x = legend_item(g, x, y, end, SNAP_BLOCK_FREE, s->kv_free);
+    char text[2 * FORMAT_MAX] = "";
+    if (s->kv_parked) /* in host memory, so in no cell of the map */
+        snprintf(text, sizeof text, "parked %u", (unsigned)s->kv_parked);
+    else if (per_cell > 1)
+        snprintf(text, sizeof text, "1 = %u blocks", (unsigned)per_cell);
+    if (x + (int)strlen(text) <= end)
+        grid_right(g, x, end, y, ROLE_DIM, text);
 }
 
 static void draw(const struct view *v, struct grid *g, struct rect body)
@@ -106,7 +109,7 @@ static void draw(const struct view *v, struct grid *g, struct rect body)
         draw_block(g, map.x + (int)(cell % (uint32_t)map.w), map.y + (int)(cell / (uint32_t)map.w), &b);
     }
     if (legend)
-        draw_legend(v, g, (struct rect){body.x, body.y + body.h - 1, body.w, 1}, per_cell);
+        draw_legend(s, g, (struct rect){body.x, body.y + body.h - 1, body.w, 1}, per_cell);
 }
 
 static void summary(const struct view *v, char *out, size_t size)
