@@ -42,8 +42,8 @@ void console_launch(struct console *c, const struct console_options *o)
     }
     argv[n] = NULL;
     const char *const usual[] = {
-        state,   config,    "TERM=xterm-256color", "LC_ALL=C.UTF-8", "COLORTERM", "NO_COLOR",
-        "LINES", "COLUMNS", "INPUTRC=/dev/null"};
+        state,      leaks,   config,    "TERM=xterm-256color", "LC_ALL=C.UTF-8", "COLORTERM",
+        "NO_COLOR", "LINES", "COLUMNS", "INPUTRC=/dev/null"};
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
         env[n_env++] = usual[i];
     for (const char *const *e = o->env; e && *e; e++) {
