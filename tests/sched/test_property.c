@@ -1,11 +1,11 @@
 /*
- * Property simulation: random requests and commands on tiny pools (1–8 blocks of 1–4 tokens), every feature
- * on or off by the seed. After every step all invariants hold (sim_check, check_plan); at the end every
- * request has ended once, in the way it should, with the tokens that it makes alone, and all blocks are back.
+ * Property simulation: random requests and commands on tiny pools (1–8 blocks of 1–4 tokens), every feature on or off by
+ * the seed. After every step all invariants hold (sim_check, check_plan); at the end every request has ended once, in the
+ * way it should, with the tokens that it makes alone, and all blocks are back.
  *
- * A failure prints the seed. WEFT_SEED=n runs that one alone and prints its operations; WEFT_SEEDS=n runs
- * seeds 1…n. WEFT_OPS=n limits a run to its first n operations: `scripts`' shrinking is by hand, halving n
- * until it passes.
+ * Each operation draws from a generator of its own, so that a run can leave some out. On a failure the run is shrunk to the
+ * operations that it takes, and these are printed. In the environment: WEFT_SEEDS=n runs seeds 1…n (default 1000; a long run:
+ * 1000000), WEFT_SEED=n that one alone, WEFT_DROP=a,b-c,… without these operations. What once failed stays in `regressions`.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,11 +13,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "engine/base/hash.h"
 #include "tests/support/sim_rig.h"
+
+enum { MAX_OPS = 100 };
 
 static bool trace;
 
@@ -66,8 +70,9 @@ static void draw_config(struct sim *g, struct rng *rng)
 
 struct run {
     struct sim g;
-    struct rng rng;
+    struct rng rng; /* of the present operation */
     uint32_t n_made;
+    bool dropped[MAX_OPS];
 };
 
 static struct request *random_live(struct run *run)
@@ -87,14 +92,15 @@ static void draw_prompt(struct run *run, struct request *r)
     struct sim *g = &run->g;
     if (below(&run->rng, 3) == 0)
         return; /* keep what sim_make drew: unlike any other */
-    const struct request *like = below(&run->rng, 3) ? g->reqs[below(&run->rng, (uint32_t)g->n_reqs)] : NULL;
-    uint32_t differs = below(&run->rng, r->n_prompt + 1);
+    const struct request *like =
+        below(&run->rng, 2) ? random_live(run) : g->reqs[below(&run->rng, (uint32_t)g->n_reqs)];
+    uint32_t differs = below(&run->rng, 2 * r->n_prompt);
     for (uint32_t i = 0; i < r->n_prompt; i++) {
         r->ids[i] = like && i < like->n_ids ? like->ids[i] : i % 3;
         if (i == differs)
             r->ids[i] = 400 + below(&run->rng, 3);
     }
-    if (like && below(&run->rng, 2))
+    if (like && below(&run->rng, 3))
         r->fork_of = like->id;
 }
 
@@ -128,10 +134,12 @@ static void op_cancel(struct run *run)
     struct request *r = random_live(run);
     if (!r)
         return;
-    SAY("%lld cancel %s (%s)\n", (long long)run->g.now_us, r->id, req_state_name(r->state));
+    bool in_plan = r->in_plan;
+    SAY("%lld cancel %s (%s%s)\n", (long long)run->g.now_us, r->id, req_state_name(r->state),
+        in_plan ? ", in a step" : "");
     sched_cancel(run->g.s, r, run->g.now_us);
-    assert_int_equal(r->state, REQ_CANCELLED); /* no step is under way: at once */
-    assert_null(sched_find(run->g.s, r->id));
+    assert_true(in_plan ? r->cancelled : r->state == REQ_CANCELLED); /* at once, or with the step */
+    assert_int_equal(sched_find(run->g.s, r->id) != NULL, in_plan);
 }
 
 static void op_priority(struct run *run)
@@ -140,6 +148,21 @@ static void op_priority(struct run *run)
     enum prio to = (enum prio)((int)below(&run->rng, 4) - 1);
     if (r)
         sched_set_priority(run->g.s, r, to, run->g.now_us);
+}
+
+/* Commands that come while the device works. */
+static void mid_step(void *ctx)
+{
+    struct run *run = ctx;
+    uint32_t what = below(&run->rng, 40);
+    if (what == 0)
+        op_cancel(run);
+    else if (what == 1)
+        op_priority(run);
+    else if (what == 2)
+        op_submit(run);
+    else if (what == 3 && below(&run->rng, 10) == 0)
+        sched_cancel_all(run->g.s, run->g.now_us);
 }
 
 static void op_configure(struct run *run)
@@ -217,28 +240,37 @@ static void note_events(const struct sim *g)
     seen.failures += (uint32_t)g->steps_failed;
 }
 
-static void run_seed(uint64_t seed, uint32_t max_ops)
+/* One draw in 16 cancels: most requests are to live long enough to get in each other's way. */
+static void (*const ops[])(struct run *) = {op_submit, op_submit, op_submit,   op_submit,   op_step, op_step,
+                                            op_step,   op_step,   op_step,     op_step,     op_step, op_step,
+                                            op_step,   op_cancel, op_priority, op_configure};
+
+static void run_seed(uint64_t seed, const bool *dropped)
 {
     struct run run = {0};
-    rng_seed(&run.rng, seed * 7919);
+    rng_seed(&run.rng, mix64(seed));
+    memcpy(run.dropped, dropped, sizeof run.dropped);
     sim_init(&run.g);
     draw_config(&run.g, &run.rng);
+    run.g.mid_step = mid_step;
+    run.g.mid_ctx = &run;
     sim_start(&run.g);
     sched_set_costs(run.g.s, run.g.sim.park_us, below(&run.rng, 3) * 20);
     SAY("seed %llu: %u blocks of %u, batch %u, %u tokens, preemption %d cap %u, %u slots, cache %d\n",
         (unsigned long long)seed, run.g.cfg.n_blocks, run.g.cfg.block_tokens, run.g.cfg.max_batch_size,
-        run.g.cfg.max_batch_tokens, run.g.cfg.preemption, run.g.cfg.max_preemptions, run.g.cfg.n_park_slots,
-        run.g.cfg.prefix_cache);
-    static void (*const ops[])(struct run *) = {op_submit, op_submit, op_submit,  op_step,
-                                                op_step,   op_step,   op_step,    op_step,
-                                                op_step,   op_cancel, op_priority};
-    uint32_t n = 40 + below(&run.rng, 60);
-    for (uint32_t i = 0; i < n && i < max_ops; i++) {
-        if (below(&run.rng, 60) == 0)
-            op_configure(&run);
+        run.g.cfg.max_batch_tokens, (int)run.g.cfg.preemption, run.g.cfg.max_preemptions,
+        run.g.cfg.n_park_slots, run.g.cfg.prefix_cache);
+    uint32_t n = 40 + below(&run.rng, MAX_OPS - 40);
+    for (uint32_t i = 0; i < n; i++) {
+        rng_seed(&run.rng, mix64(seed) + mix64(i + 1));
+        if (run.dropped[i])
+            continue;
+        SAY("[%u] ", i);
         ops[below(&run.rng, sizeof ops / sizeof ops[0])](&run);
+        SAY("\n");
         assert_true(sim_check(&run.g));
     }
+    run.g.mid_step = NULL;
     sim_run(&run.g, 20000); /* with no more faults everything ends, and within a bound */
     check_ends(&run.g);
     note_events(&run.g);
@@ -251,15 +283,92 @@ static uint64_t env(const char *name, uint64_t otherwise)
     return v ? strtoull(v, NULL, 10) : otherwise;
 }
 
+/* "3,10-14" → dropped[3], dropped[10] … dropped[14]. */
+static void parse_drops(const char *text, bool *dropped)
+{
+    while (text && *text) {
+        char *end;
+        unsigned long from = strtoul(text, &end, 10), to = *end == '-' ? strtoul(end + 1, &end, 10) : from;
+        for (unsigned long i = from; i <= to && i < MAX_OPS; i++)
+            dropped[i] = true;
+        text = *end == ',' ? end + 1 : NULL;
+    }
+}
+
+static void format_drops(const bool *dropped, char *text, size_t size)
+{
+    size_t len = 0;
+    text[0] = 0;
+    for (uint32_t i = 0; i < MAX_OPS && len + 16 < size; i++) {
+        if (!dropped[i])
+            continue;
+        uint32_t from = i;
+        while (i + 1 < MAX_OPS && dropped[i + 1])
+            i++;
+        len += (size_t)snprintf(text + len, size - len, "%s%u-%u", len ? "," : "", from, i);
+    }
+}
+
+/* Does a run of this program with that seed and those operations left out fail? */
+static bool fails(uint64_t seed, const bool *dropped, bool quiet)
+{
+    char drops[1024], number[32];
+    format_drops(dropped, drops, sizeof drops);
+    snprintf(number, sizeof number, "%llu", (unsigned long long)seed);
+    pid_t child = fork();
+    if (child == 0) {
+        setenv("WEFT_SEED", number, 1);
+        setenv("WEFT_DROP", drops, 1);
+        if (quiet && (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr)))
+            _exit(0);
+        execl("/proc/self/exe", "property", (char *)NULL);
+        _exit(0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+}
+
+/* Leaves out ever smaller runs of operations as long as it still fails, then shows what is left. */
+static void shrink(uint64_t seed)
+{
+    bool dropped[MAX_OPS] = {false};
+    for (uint32_t size = MAX_OPS / 2; size > 0; size /= 2) {
+        for (uint32_t from = 0; from < MAX_OPS; from += size) {
+            bool kept[MAX_OPS];
+            memcpy(kept, dropped, sizeof kept);
+            for (uint32_t i = from; i < from + size && i < MAX_OPS; i++)
+                dropped[i] = true;
+            if (!fails(seed, dropped, true))
+                memcpy(dropped, kept, sizeof kept);
+        }
+    }
+    char drops[1024];
+    format_drops(dropped, drops, sizeof drops);
+    print_error("property simulation: seed %llu fails. Shrunk: WEFT_SEED=%llu WEFT_DROP=%s\n",
+                (unsigned long long)seed, (unsigned long long)seed, drops);
+    fails(seed, dropped, false);
+}
+
+/* What failed once: seed, operations left out. */
+static const struct {
+    uint64_t seed;
+    const char *drop;
+} regressions[] = {
+    {1, ""},
+};
+
 static uint64_t current_seed;
 
 static void test_random_operations(void **state)
 {
     (void)state;
     uint64_t one = env("WEFT_SEED", 0), n = env("WEFT_SEEDS", 1000);
+    bool dropped[MAX_OPS] = {false};
+    parse_drops(getenv("WEFT_DROP"), dropped);
     trace = one != 0;
     for (current_seed = one ? one : 1; current_seed <= (one ? one : n); current_seed++)
-        run_seed(current_seed, (uint32_t)env("WEFT_OPS", UINT32_MAX));
+        run_seed(current_seed, dropped);
     current_seed = 0;
     print_message("parked %u, dropped %u, blocks restored %u, tokens recomputed %u, cached %u, part blocks "
                   "copied %u, waits for "
@@ -272,13 +381,22 @@ static void test_random_operations(void **state)
                     seen.evicted_waiters && seen.failures);
 }
 
-static int say_seed(void **state)
+static int after(void **state)
 {
     (void)state;
-    if (current_seed)
-        print_error("property simulation: failed at seed %llu (run it alone with WEFT_SEED=%llu)\n",
-                    (unsigned long long)current_seed, (unsigned long long)current_seed);
+    if (current_seed && !getenv("WEFT_SEED"))
+        shrink(current_seed);
     return 0;
+}
+
+static void test_regressions(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof regressions / sizeof regressions[0]; i++) {
+        bool dropped[MAX_OPS] = {false};
+        parse_drops(regressions[i].drop, dropped);
+        run_seed(regressions[i].seed, dropped);
+    }
 }
 
 /* The proof that the comparison can fail: one swapped entry in one table changes the text. */
@@ -286,28 +404,31 @@ static void test_swapped_table_entry_is_caught(void **state)
 {
     (void)state;
     for (uint64_t step = 2; step < 8; step++) {
-        struct sim g;
-        sim_init(&g);
-        sim_start(&g);
-        struct request *r = sim_submit(&g, "r", PRIO_NORMAL, 11, 9, step);
-        exec_sim_swap_at(g.x, step);
-        sim_run(&g, 100);
-        struct sim alone;
-        sim_init(&alone);
-        sim_start(&alone);
-        struct request *ref = sim_submit(&alone, "r", PRIO_NORMAL, 11, 9, step);
-        sim_run(&alone, 100);
-        assert_int_equal(r->n_ids, ref->n_ids);
-        assert_memory_not_equal(r->ids, ref->ids, r->n_ids * sizeof(*r->ids));
-        sim_deinit(&alone);
-        sim_deinit(&g);
+        uint32_t ids[2][20];
+        for (int swapped = 0; swapped <= 1; swapped++) {
+            struct sim g;
+            sim_init(&g);
+            sim_start(&g);
+            struct request *r = sim_submit(&g, "r", PRIO_NORMAL, 11, 9, step);
+            exec_sim_swap_at(g.x, swapped ? step : 0);
+            sim_run(&g, 100);
+            assert_int_equal(r->n_ids, 20);
+            memcpy(ids[swapped], r->ids, sizeof ids[swapped]);
+            sim_deinit(&g);
+        }
+        assert_memory_not_equal(ids[0], ids[1], sizeof ids[0]);
     }
 }
 
 int main(void)
 {
+    if (getenv("WEFT_SEED")) { /* one run alone, as the shrinker does it: its status says whether it failed */
+        const struct CMUnitTest one[] = {cmocka_unit_test_teardown(test_random_operations, after)};
+        return cmocka_run_group_tests_name("one seed", one, NULL, NULL);
+    }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_random_operations, say_seed),
+        cmocka_unit_test(test_regressions),
+        cmocka_unit_test_teardown(test_random_operations, after),
         cmocka_unit_test(test_swapped_table_entry_is_caught),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

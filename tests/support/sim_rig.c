@@ -154,6 +154,8 @@ bool sim_step(struct sim *g)
     struct sched_result results[256] = {0};
     if (g->audit)
         assert_true(check_plan(g, p) && p->n_items <= 256);
+    if (g->mid_step)
+        g->mid_step(g->mid_ctx);
     if (exec_step(g->x, p, &out, &err)) {
         g->now_us += 1000;
         g->steps_failed++;

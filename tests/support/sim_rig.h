@@ -36,8 +36,10 @@ struct sim {
     struct sim_event *events;
     size_t n_events, cap_events;
     uint64_t steps_failed;
-    bool record; /* keep events (default); off for long runs */
-    bool audit;  /* check every invariant after every step (default) */
+    bool record;                 /* keep events (default); off for long runs */
+    bool audit;                  /* check every invariant after every step (default) */
+    void (*mid_step)(void *ctx); /* called while a plan is under way; NULL: nothing */
+    void *mid_ctx;
 };
 
 /* Defaults: 64 blocks of 4 tokens, 8 sequences, 64 tokens a step, aging 0.1, depth 1000, no preemption, no
