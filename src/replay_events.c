@@ -6,27 +6,51 @@
 
 #include "src/replay.h"
 
-/* Printed in ms with all their µs, so that equal times are equal text. */
-#define MS        "%" PRId64 ".%03d"
-#define MS_OF(us) (us) / 1000, (int)((us) % 1000)
+/* Steps name every sequence in them, so a long log is mostly numbers and ids: written without printf. */
+
+static void add_uint(struct buf *b, uint64_t v)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + v % 10);
+    while (v /= 10);
+    buf_add(b, digits + at, sizeof digits - at);
+}
+
+/* In ms with all three decimals, so that equal times are equal text. */
+static void add_ms(struct buf *b, int64_t us)
+{
+    const char fraction[] = {'.', (char)('0' + us / 100 % 10), (char)('0' + us / 10 % 10),
+                             (char)('0' + us % 10)};
+    add_uint(b, (uint64_t)us / 1000);
+    buf_add(b, fraction, sizeof fraction);
+}
 
 /* A JSON string. Ids hold no control characters: workload_parse refuses them. */
 static void add_string(struct buf *b, const char *s)
 {
     buf_addc(b, '"');
-    for (; *s; s++) {
-        if (*s == '"' || *s == '\\')
-            buf_addc(b, '\\');
-        buf_addc(b, *s);
+    for (;;) {
+        size_t plain = strcspn(s, "\"\\");
+        buf_add(b, s, plain);
+        s += plain;
+        if (!*s)
+            break;
+        buf_addc(b, '\\');
+        buf_addc(b, *s++);
     }
     buf_addc(b, '"');
 }
 
 static void begin(struct replay *rp, const char *name, int64_t now_us)
 {
-    int64_t t = now_us > rp->epoch_us ? now_us - rp->epoch_us : 0; /* loading comes before the start */
-    buf_clear(&rp->line);
-    buf_addf(&rp->line, "{\"ev\":\"%s\",\"t_ms\":" MS, name, MS_OF(t));
+    struct buf *b = &rp->line;
+    buf_clear(b);
+    buf_adds(b, "{\"ev\":\"");
+    buf_adds(b, name);
+    buf_adds(b, "\",\"t_ms\":");
+    add_ms(b, now_us > rp->epoch_us ? now_us - rp->epoch_us : 0); /* loading comes before the start */
 }
 
 static void end(struct replay *rp)
@@ -101,26 +125,25 @@ static const struct {
 
 /* ---- steps ---- */
 
-static void write_step(struct replay *rp, const struct sched *s, const struct sched_event *ev)
+static void add_prefills(struct buf *b, const struct plan *p)
 {
-    const struct plan *p = ev->plan;
-    struct buf *b = &rp->line;
-    struct sched_counts c;
-    sched_counts(s, &c);
-    begin(rp, "step", ev->now_us);
-    buf_addf(b, ",\"step\":%" PRIu64 ",\"dur_ms\":" MS ",\"budget\":%" PRIu32 ",\"prefill\":[", p->step,
-             MS_OF(ev->dur_us), p->budget);
     const char *comma = "";
     for (uint32_t i = 0; i < p->n_items; i++) {
         if (!p->items[i].prefill)
             continue;
-        buf_addf(b, "%s{\"id\":", comma);
+        buf_adds(b, comma);
+        buf_adds(b, "{\"id\":");
         add_string(b, p->items[i].req->id);
-        buf_addf(b, ",\"tokens\":%" PRIu32 "}", p->items[i].n_tokens);
+        buf_adds(b, ",\"tokens\":");
+        add_uint(b, p->items[i].n_tokens);
+        buf_addc(b, '}');
         comma = ",";
     }
-    buf_adds(b, "],\"decode\":[");
-    comma = "";
+}
+
+static void add_decodes(struct buf *b, const struct plan *p)
+{
+    const char *comma = "";
     for (uint32_t i = 0; i < p->n_items; i++) {
         if (p->items[i].prefill)
             continue;
@@ -128,6 +151,24 @@ static void write_step(struct replay *rp, const struct sched *s, const struct sc
         add_string(b, p->items[i].req->id);
         comma = ",";
     }
+}
+
+static void write_step(struct replay *rp, const struct sched *s, const struct sched_event *ev)
+{
+    struct buf *b = &rp->line;
+    struct sched_counts c;
+    sched_counts(s, &c);
+    begin(rp, "step", ev->now_us);
+    buf_adds(b, ",\"step\":");
+    add_uint(b, ev->plan->step);
+    buf_adds(b, ",\"dur_ms\":");
+    add_ms(b, ev->dur_us);
+    buf_adds(b, ",\"budget\":");
+    add_uint(b, ev->plan->budget);
+    buf_adds(b, ",\"prefill\":[");
+    add_prefills(b, ev->plan);
+    buf_adds(b, "],\"decode\":[");
+    add_decodes(b, ev->plan);
     buf_addf(b,
              "],\"waiting\":%" PRIu32 ",\"running\":%" PRIu32 ",\"blocks\":{\"total\":%" PRIu32
              ",\"used\":%" PRIu32 ",\"cached\":%" PRIu32 ",\"free\":%" PRIu32 "}",
