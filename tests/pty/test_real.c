@@ -1,0 +1,160 @@
+/*
+ * The real console on the real model, in a pseudo-terminal: two sessions stream at once, the panes move, a priority changes under
+ * way, the terminal is resized, and quitting leaves it as it was.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tests/support/console.h"
+
+static struct console con;
+
+static int end(void **state)
+{
+    (void)state;
+    console_end(&con);
+    return 0;
+}
+
+static void start(const char *const *args)
+{
+    const struct console_options options = {
+        .program = CONSOLE_PROGRAM, .rows = 36, .cols = 120, .args = args};
+    console_start(&con, &options);
+}
+
+/* Where the chat begins: right of the sessions' pane, up to its right edge. */
+static void chat_text(char *to, size_t size)
+{
+    size_t n = 0;
+    for (int row = 2; row < 18; row++) {
+        const char *line = strstr(vt_row(con.pty.vt, row), "\xe2\x96\x8f"); /* the gutter */
+        n += (size_t)snprintf(to + n, size - n, "%s\n", line ? line : "");
+    }
+}
+
+/* Reads until the chat in front differs from `before`; false when it doesn't within a second. */
+static bool chat_moves(const char *before)
+{
+    static char now[16384];
+    double until = pty_now_ms() + 1000;
+    do {
+        chat_text(now, sizeof now);
+        if (strcmp(now, before) != 0)
+            return true;
+        pty_pump(&con.pty, 20);
+    } while (pty_now_ms() < until);
+    return false;
+}
+
+static void two_sessions_at_once(void **state)
+{
+    (void)state;
+    static char first[16384], second[16384];
+    const char *const args[] = {"--set", "sampling.max_tokens=400", "--set", "sampling.temperature=0", NULL};
+    start(args);
+    console_key(&con, "Tell me a long story about a river and the town beside it.\r");
+    console_sees(&con, "RUNNING");
+    console_key(&con, KEY_F2);
+    console_sees(&con, "SESSIONS 2");
+    console_key(&con, "Explain in detail how bread is made, step by step.\r");
+    console_sees(&con, "batch 2/16");
+    /* Both make tokens: each chat grows while it is in front, one right after the other, with two in the batch. */
+    chat_text(second, sizeof second);
+    assert_true(chat_moves(second));
+    console_key(&con, KEY_ALT("1"));
+    console_sees(&con, "1 Tell me");
+    console_sees(&con, "a long story about a river");
+    chat_text(first, sizeof first);
+    assert_true(chat_moves(first));
+    double from = pty_now_ms();
+    console_key(&con, KEY_ALT("2"));
+    console_sees(&con, "how bread is made");
+    chat_text(second, sizeof second);
+    assert_true(chat_moves(second));
+    print_message("tokens of both within %.0f ms\n", pty_now_ms() - from);
+    assert_true(pty_now_ms() - from < 1000);
+    assert_true(console_shows(&con, "batch 2/16"));
+
+    /* The panes: who is in the batch, whose blocks these are. */
+    char before[4096], after[4096];
+    int row = vt_find(con.pty.vt, "weft", NULL);
+    snprintf(before, sizeof before, "%s", vt_row(con.pty.vt, row));
+    console_sees(&con, "BATCH 2/16");
+    console_sees(&con, "111");
+    console_sees(&con, "222");
+    pty_pump(&con.pty, 500);
+    pty_pump(&con.pty, 500);
+    snprintf(after, sizeof after, "%s", vt_row(con.pty.vt, row));
+    assert_string_not_equal(before, after); /* steps and rates run on */
+
+    console_key(&con, KEY_F7);
+    console_sees(&con, "HIGH");
+    pty_resize(&con.pty, 24, 80);
+    console_sees(&con, "F1 help");
+    console_sees(&con, "HIGH");
+    pty_resize(&con.pty, 60, 200);
+    console_sees(&con, "LATENCY");
+    console_key(&con, KEY_ESC);
+    console_sees(&con, "stopped");
+    console_key(&con, KEY_F10);
+    console_ends(&con);
+    assert_true(WIFEXITED(con.pty.status));
+    assert_int_equal(WEXITSTATUS(con.pty.status), 0);
+}
+
+static void the_model_answers(void **state)
+{
+    (void)state;
+    const char *const args[] = {"--set", "sampling.max_tokens=48", "--set", "sampling.temperature=0", NULL};
+    start(args);
+    console_key(&con, "What is the capital of France?\r");
+    console_sees(&con, "Paris");
+    console_sees(&con, "tok/s \xc2\xb7"); /* the footer under a complete reply */
+    console_key(&con, "What did I ask you about?\r");
+    console_sees(&con, "Fran");
+}
+
+static void a_model_that_fails_is_said_on_the_screen(void **state)
+{
+    (void)state;
+    char path[96];
+    snprintf(path, sizeof path, "/tmp/weft-bad-%d.gguf", (int)getpid());
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs("GGUF, but not really", f);
+    fclose(f);
+    const char *const args[] = {"-m", path, NULL};
+    const struct console_options options = {
+        .program = CONSOLE_PROGRAM, .rows = 30, .cols = 110, .args = args};
+    console_launch(&con, &options);
+    console_sees(&con, "FAILED");
+    console_sees(&con, "FILE_INVALID");
+    console_type(&con, "what I was typing"); /* stays */
+    console_key(&con, KEY_ENTER);
+    console_sees(&con, "MODEL");
+    console_key(&con, KEY_F10);
+    console_ends(&con);
+    remove(path);
+}
+
+#define TEST(name) cmocka_unit_test_teardown(name, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(two_sessions_at_once),
+        TEST(the_model_answers),
+        TEST(a_model_that_fails_is_said_on_the_screen),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
