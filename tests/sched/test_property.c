@@ -8,6 +8,7 @@
  * 1000000), WEFT_SEED=n that one alone, WEFT_DROP=a,b-c,… without these operations. What once failed stays in `regressions`.
  */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -389,6 +390,15 @@ static int after(void **state)
     return 0;
 }
 
+/* A failed assert of the scheduler's own. */
+static void on_abort(int signal_number)
+{
+    (void)signal_number;
+    if (current_seed && !getenv("WEFT_SEED"))
+        shrink(current_seed);
+    _exit(1);
+}
+
 static void test_regressions(void **state)
 {
     (void)state;
@@ -422,6 +432,7 @@ static void test_swapped_table_entry_is_caught(void **state)
 
 int main(void)
 {
+    signal(SIGABRT, on_abort);
     if (getenv("WEFT_SEED")) { /* one run alone, as the shrinker does it: its status says whether it failed */
         const struct CMUnitTest one[] = {cmocka_unit_test_teardown(test_random_operations, after)};
         return cmocka_run_group_tests_name("one seed", one, NULL, NULL);
