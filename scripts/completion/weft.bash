@@ -2,10 +2,11 @@
 
 _weft() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb='' word
-    local verbs='generate tokenize detokenize score bench models devices config'
+    local verbs='generate replay tokenize detokenize score bench models devices config'
     local common='--model --device --precision --config --set --log-level --json --quiet --help'
     local -A options=(
         [generate]='--prompt --chat --ids --batch --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --seed --stop --ignore-eos --stream --logprobs --priority'
+        [replay]='--sim --events --time-scale'
         [tokenize]='--file --special'
         [detokenize]='--file'
         [score]='--ids --file'
@@ -31,7 +32,7 @@ _weft() {
         COMPREPLY=($(compgen -W "smollm2 $names" -- "$cur") $(compgen -f -- "$cur"))
         return
         ;;
-    --config | --chat | --file | -f) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    --config | --chat | --events | --file | -f) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --batch)
         [[ $verb == bench ]] && return
         compopt -o filenames 2>/dev/null
@@ -49,11 +50,15 @@ _weft() {
         COMPREPLY=($(compgen -W "$keys" -- "$cur"))
         return
         ;;
-    --device | --prompt | -p | --ids | --max-tokens | -n | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --stop | --logprobs | --gen)
+    --device | --prompt | -p | --ids | --max-tokens | -n | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --stop | --logprobs | --gen | --time-scale)
         return
         ;;
     esac
-    if [[ -n $verb ]]; then
+    if [[ $verb == replay && $cur != -* ]]; then
+        local workloads='aging burst cancel-storm fifo-against-priority long-prompt memory-pressure one-at-a-time-against-batch poisson preemption prefix-sharing vip-against-crowd'
+        compopt -o filenames 2>/dev/null
+        COMPREPLY=($(compgen -W "$workloads" -- "$cur") $(compgen -f -- "$cur"))
+    elif [[ -n $verb ]]; then
         COMPREPLY=($(compgen -W "${options[$verb]} $common" -- "$cur"))
     elif [[ $cur == -* ]]; then
         COMPREPLY=($(compgen -W "--fresh --sim --version $common" -- "$cur"))
