@@ -5,6 +5,7 @@
 #ifndef WEFT_TEST_STORE_RIG_H
 #define WEFT_TEST_STORE_RIG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -37,7 +38,7 @@ enum store_rig_call {
 struct store_rig_io {
     struct store_io io;
     enum store_rig_call which; /* RIG_ALL: any of them counts */
-    unsigned fail_at;          /* the Nth of these from now on; 0: none */
+    atomic_uint fail_at;       /* the Nth of these from now on; 0: none */
     bool go_on;                /* and all after it */
     int error;                 /* errno of a failure */
     unsigned calls;            /* of these, so far */
