@@ -31,8 +31,9 @@ struct engine_inbox;
 
 /* What to ask for. engine_submit copies all of it. */
 struct engine_request {
-    const char *id;     /* NULL or "": made up ("r1", "r2", …); at most REQ_ID_MAX-1 bytes; unique among live requests */
-    const char *model;  /* NULL: the default */
+    const char
+        *id; /* NULL or "": made up ("r1", "r2", …); at most REQ_ID_MAX-1 bytes; unique among live requests */
+    const char *model; /* NULL: the default */
     /* Exactly one of: */
     const char *prompt; /* plain completion, prompt_len bytes; BOS as the file says */
     size_t prompt_len;
@@ -41,28 +42,28 @@ struct engine_request {
     const uint32_t *ids; /* raw tokens */
     size_t n_ids;
 
-    bool stream;                 /* TOKENS events as they are made; else only FINISH has the text */
-    bool has_priority;           /* else: HIGH when buffered, NORMAL when streaming */
+    bool stream;       /* TOKENS events as they are made; else only FINISH has the text */
+    bool has_priority; /* else: HIGH when buffered, NORMAL when streaming */
     enum prio priority;
     bool not_preemptible;
     bool ignore_eos;
-    bool score;                  /* max_tokens is 0; FINISH carries nll of each next prompt token */
+    bool score; /* max_tokens is 0; FINISH carries nll of each next prompt token */
     uint32_t max_tokens;
     struct sampling sampling;
-    const char *const *stop;     /* stop strings: generation ends before the first that appears */
+    const char *const *stop; /* stop strings: generation ends before the first that appears */
     size_t n_stop;
-    uint32_t n_logprobs;         /* 0: none */
-    int64_t timeout_ms;          /* 0: none (or the queue's default) */
-    const char *salt;            /* NULL: none */
-    uint32_t tag;                /* for snapshots */
+    uint32_t n_logprobs; /* 0: none */
+    int64_t timeout_ms;  /* 0: none (or the queue's default) */
+    const char *salt;    /* NULL: none */
+    uint32_t tag;        /* for snapshots */
 };
 
 enum engine_event_type {
-    ENGINE_STATE,     /* life cycle changed: state, detail, error when FAILED */
-    ENGINE_REJECT,    /* error */
-    ENGINE_ADMIT,     /* first admission */
-    ENGINE_TOKENS,    /* streaming only: text (whole UTF-8 characters), and the ids behind it */
-    ENGINE_FINISH     /* result */
+    ENGINE_STATE,  /* life cycle changed: state, detail, error when FAILED */
+    ENGINE_REJECT, /* error */
+    ENGINE_ADMIT,  /* first admission */
+    ENGINE_TOKENS, /* streaming only: text (whole UTF-8 characters), and the ids behind it */
+    ENGINE_FINISH  /* result */
 };
 
 struct engine_token {
@@ -82,24 +83,26 @@ struct engine_event {
     enum engine_event_type type;
     char id[REQ_ID_MAX]; /* of the request; "" for ENGINE_STATE */
     uint32_t tag;
-    int64_t now_us;      /* engine time */
+    int64_t now_us; /* engine time */
     enum engine_state state;
-    char *text;          /* TOKENS: new text; FINISH: the whole text; owned by the event, NUL-terminated */
+    /* TOKENS: new text; FINISH: the whole text; STATE: what is going on, or NULL; else NULL. Owned by the event, NUL-terminated. */
+    char *text;
     size_t text_len;
-    uint32_t n_tokens;   /* TOKENS: new ones; FINISH: all (without an end-of-generation token) */
+    uint32_t n_tokens; /* TOKENS: new ones; FINISH: all (without an end-of-generation token) */
     struct engine_token *tokens;
     uint32_t first_index; /* TOKENS: index of tokens[0] in the output */
     /* FINISH */
     enum finish_reason reason;
     uint32_t *prompt_ids;
     uint32_t n_prompt;
-    double *nll;         /* score: n_prompt-1 values */
+    double *nll; /* score: n_prompt-1 values */
     int64_t seed;
     uint32_t cached_tokens, recomputed_tokens, preemptions;
     enum prio priority;
     char model[96];
     struct engine_timing timing;
-    struct weft_err error; /* REJECT, STATE FAILED, FINISH with FINISH_ERROR or FINISH_TIMEOUT; else code WEFT_OK */
+    /* REJECT, STATE FAILED, FINISH with FINISH_ERROR or FINISH_TIMEOUT; else code WEFT_OK. */
+    struct weft_err error;
     struct engine_event *next; /* list from engine_inbox_take */
 };
 
@@ -123,11 +126,12 @@ struct engine_config {
     /* Where the model and the executor come from. Called on the engine thread during LOADING, so that a screen can
      * already be up. Returns the model (NULL under simulation) and the executor; both become the engine's. `progress`
      * may be called with what is being done. */
-    enum weft_rc (*load)(void *ctx, struct engine *e, struct model **model, struct exec **exec, struct weft_err *err);
+    enum weft_rc (*load)(void *ctx, struct engine *e, struct model **model, struct exec **exec,
+                         struct weft_err *err);
     void *load_ctx;
     char model_name[96]; /* the name that requests use; "" for the file's */
     bool sim;
-    bool warm;           /* run a step of each shape class before READY; logits must be finite */
+    bool warm; /* run a step of each shape class before READY; logits must be finite */
     int64_t warm_timeout_ms;
 
     bool fifo, batching;
@@ -136,7 +140,7 @@ struct engine_config {
     uint32_t max_depth;
     bool reject_when_full;
     int64_t queue_timeout_ms;
-    int64_t stop_ms;     /* drain time at stop */
+    int64_t stop_ms; /* drain time at stop */
 
     /* 0 (false) in the following: without it. */
     uint32_t max_logits; /* logits rows that the executor can return of one step */
@@ -147,9 +151,10 @@ struct engine_config {
     double batch_timeout_ms;
     bool adaptive_timeout;
     double itl_target_ms;
-    bool limit_memory;   /* by the two limits that follow, in MB; there 0 stands for 70 % and 85 % of the machine's memory */
+    /* By the two limits that follow, in MB; there 0 stands for 70 % and 85 % of the machine's memory. */
+    bool limit_memory;
     double max_memory_mb, critical_memory_mb;
-    int64_t memory_check_ms; /* how often memory is measured; 0: each second */
+    int64_t memory_check_ms;                /* how often memory is measured; 0: each second */
     const struct engine_observer *observer; /* NULL: none; in place until engine_destroy has returned */
 };
 
@@ -163,7 +168,7 @@ void engine_progress(struct engine *e, const char *what, double fraction);
 
 /* An inbox gets the events of the requests submitted with it, and every ENGINE_STATE from now on (the present one first). One reader. */
 enum weft_rc engine_inbox_open(struct engine *e, struct engine_inbox **out, struct weft_err *err);
-void engine_inbox_close(struct engine_inbox *in);  /* its requests are cancelled */
+void engine_inbox_close(struct engine_inbox *in);   /* its requests are cancelled */
 int engine_inbox_fd(const struct engine_inbox *in); /* readable while events may be there: for poll */
 /* All events so far, in order; NULL when none. Free each with engine_event_free. */
 struct engine_event *engine_inbox_take(struct engine_inbox *in);
@@ -173,8 +178,8 @@ void engine_event_free(struct engine_event *ev);
 
 /* Checks what can be checked at once (INVALID_REQUEST) and queues the request; its id is written to id_out
  * (REQ_ID_MAX bytes; may be NULL). Later refusals come as ENGINE_REJECT. Any thread. */
-enum weft_rc engine_submit(struct engine *e, struct engine_inbox *in, const struct engine_request *rq, char *id_out,
-                           struct weft_err *err);
+enum weft_rc engine_submit(struct engine *e, struct engine_inbox *in, const struct engine_request *rq,
+                           char *id_out, struct weft_err *err);
 /* Any thread; an unknown id is ignored (its request may just have ended). */
 void engine_cancel(struct engine *e, const char *id);
 void engine_set_priority(struct engine *e, const char *id, enum prio p);

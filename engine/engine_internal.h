@@ -52,14 +52,15 @@ struct command; /* engine_cmd.c */
 
 struct engine_inbox {
     pthread_mutex_t lock;
-    int fd;                          /* eventfd: readable while events may be there */
+    int fd; /* eventfd: readable while events may be there */
     struct engine_event *head, *tail;
-    uint64_t n_takes;                /* how often the reader emptied it: tells a ticket whether its last event is still here */
-    bool closed;                     /* what is pushed now is dropped */
-    atomic_uint refs;                /* the reader, the engine's list, each ticket */
-    struct engine *engine;           /* NULL once the engine is gone */
-    struct engine_event *spare;      /* a STATE event for when memory has run out; the engine thread's */
-    struct command *close;           /* made ahead, so that closing can't fail */
+    /* How often the reader emptied it: tells a ticket whether its last event is still here. */
+    uint64_t n_takes;
+    bool closed;                      /* what is pushed now is dropped */
+    atomic_uint refs;                 /* the reader, the engine's list, each ticket */
+    struct engine *engine;            /* NULL once the engine is gone */
+    struct engine_event *spare;       /* a STATE event for when memory has run out; the engine thread's */
+    struct command *close;            /* made ahead, so that closing can't fail */
     struct engine_inbox *prev, *next; /* under the engine's inboxes_lock */
 };
 
@@ -82,10 +83,10 @@ struct reply {
     struct buf text;
     struct engine_token *tokens; /* text_end counts from the reply's start */
     size_t n_tokens, cap_tokens;
-    size_t n_sent;   /* tokens that have gone out in TOKENS events */
-    size_t n_held;   /* bytes at the text's end that aren't to be shown yet */
-    bool ended;      /* reply_end was called */
-    bool stopped;    /* a stop string was found: the text ends before it */
+    size_t n_sent; /* tokens that have gone out in TOKENS events */
+    size_t n_held; /* bytes at the text's end that aren't to be shown yet */
+    bool ended;    /* reply_end was called */
+    bool stopped;  /* a stop string was found: the text ends before it */
 };
 
 bool reply_init(struct reply *r); /* false: out of memory */
@@ -109,9 +110,9 @@ struct ticket {
     struct request rq; /* the scheduler's view; rq.user is the ticket */
 
     /* Set at submission, then constant; own copies. */
-    struct engine_inbox *inbox;   /* a reference; NULL: nobody waits */
-    struct engine_event *last;    /* becomes REJECT or FINISH: made ahead, so that it can always be sent */
-    char *model;                  /* NULL: the default */
+    struct engine_inbox *inbox; /* a reference; NULL: nobody waits */
+    struct engine_event *last;  /* becomes REJECT or FINISH: made ahead, so that it can always be sent */
+    char *model;                /* NULL: the default */
     enum prompt_kind kind;
     char *prompt;
     size_t prompt_len;
@@ -120,24 +121,24 @@ struct ticket {
     uint32_t *raw_ids;
     size_t n_raw_ids;
     bool stream, score, ignore_eos;
-    struct sampling sampling;     /* seed chosen */
+    struct sampling sampling; /* seed chosen */
     uint32_t n_logprobs, tag;
     int64_t submitted_real_us;
 
-    struct ticket *bucket_next;   /* registry: under registry_lock */
+    struct ticket *bucket_next; /* registry: under registry_lock */
 
     /* The engine thread's. */
-    struct ticket *prev, *next;   /* e->live */
-    struct ticket *ended_next;    /* e->ended */
-    int64_t arrival_us;           /* engine time of the submission */
-    bool accepted;                /* the scheduler has it */
+    struct ticket *prev, *next; /* e->live */
+    struct ticket *ended_next;  /* e->ended */
+    int64_t arrival_us;         /* engine time of the submission */
+    bool accepted;              /* the scheduler has it */
     struct reply reply;
-    struct sampler *sampler;      /* made with the first token */
-    double *nll;                  /* score: n_prompt - 1 */
-    bool faulted;                 /* the engine ended it: last->error says why */
-    int64_t last_token_us;        /* -1 before the first */
-    struct stats_meter rate;      /* generated tokens */
-    int slot;                     /* row in the timeline; -1 while it holds no place */
+    struct sampler *sampler; /* made with the first token */
+    double *nll;             /* score: n_prompt - 1 */
+    bool faulted;            /* the engine ended it: last->error says why */
+    int64_t last_token_us;   /* -1 before the first */
+    struct stats_meter rate; /* generated tokens */
+    int slot;                /* row in the timeline; -1 while it holds no place */
     /* The TOKENS event that more may be merged into, while open_take == inbox->n_takes. Under the inbox's lock. */
     struct inbox_event *open;
     uint64_t open_take;
@@ -148,7 +149,8 @@ enum weft_rc ticket_create(const struct engine_request *rq, struct engine_inbox 
                            struct weft_err *err);
 void ticket_destroy(struct ticket *t);
 /* Prompt → ids, and room for the output. INVALID_REQUEST when there is nothing in it or it can't fit. */
-enum weft_rc ticket_prepare(struct ticket *t, const struct model *m, const struct exec_info *x, struct weft_err *err);
+enum weft_rc ticket_prepare(struct ticket *t, const struct model *m, const struct exec_info *x,
+                            struct weft_err *err);
 /* Sends what of the reply can be shown, merged into the last TOKENS event when its reader hasn't taken that yet. */
 void ticket_send_tokens(struct ticket *t, int64_t now_us);
 /* The last event; the ticket's output moves into it. */
@@ -170,13 +172,13 @@ struct engine {
 
     /* Any thread. */
     struct chan commands;
-    atomic_int state;                      /* enum engine_state; written by the engine thread */
+    atomic_int state; /* enum engine_state; written by the engine thread */
     _Atomic(const struct model *) ready_model;
     atomic_bool stop;
-    atomic_uint_fast64_t next_id;
     pthread_mutex_t registry_lock;
     struct ticket **bucket;
     size_t n_buckets, n_registered;
+    uint64_t next_id; /* last number made up for an id */
     pthread_mutex_t inboxes_lock;
     struct engine_inbox *inboxes;
     pthread_mutex_t exit_lock;
@@ -185,8 +187,8 @@ struct engine {
     pthread_t thread;
 
     /* Snapshots: `latest` is exchanged by both sides; `reading` is the readers', under reader_lock. */
-    struct pub_buffer *pub;                /* PUB_BUFFERS */
-    atomic_uint latest;                    /* index, | PUB_FRESH when not yet read */
+    struct pub_buffer *pub; /* PUB_BUFFERS */
+    atomic_uint latest;     /* index, | PUB_FRESH when not yet read */
     pthread_mutex_t reader_lock;
     unsigned reading;
     unsigned filling;
@@ -197,34 +199,34 @@ struct engine {
     struct sched *sched;
     char model_name[96];
     char detail[160];
-    struct weft_err failure;               /* why FAILED */
-    struct ticket *live, *live_tail;       /* every ticket taken from the queue and not ended, oldest first */
-    struct ticket *ended, **ended_tail;    /* finished in the scheduler, FINISH not sent */
-    int64_t sched_ns;                      /* real time of scheduling since the last step's end: see engine_time_sched */
+    struct weft_err failure;            /* why FAILED */
+    struct ticket *live, *live_tail;    /* every ticket taken from the queue and not ended, oldest first */
+    struct ticket *ended, **ended_tail; /* finished in the scheduler, FINISH not sent */
+    int64_t sched_ns; /* real time of scheduling since the last step's end: see engine_time_sched */
     bool sched_timed;
     struct sched_result *results;
     size_t cap_results;
-    int64_t retry_at_us;                   /* real time: no step before this, after a failed one; 0: none failed */
+    int64_t retry_at_us; /* real time: no step before this, after a failed one; 0: none failed */
 
     int64_t start_real_us, frozen_total_us, stopped_at_real_us;
-    bool frozen;                           /* as asked for */
-    bool clock_stopped;                    /* frozen, and not within a step */
-    uint32_t steps_due;                    /* steps asked for while frozen */
+    bool frozen;        /* as asked for */
+    bool clock_stopped; /* frozen, and not within a step */
+    uint32_t steps_due; /* steps asked for while frozen */
 
-    struct snap_step steps[SNAP_STEPS];    /* ring: step k is at k % SNAP_STEPS */
-    uint64_t step;                         /* last step begun */
+    struct snap_step steps[SNAP_STEPS]; /* ring: step k is at k % SNAP_STEPS */
+    uint64_t step;                      /* last step begun */
     bool in_flight;
     uint64_t slots_used;                   /* bit i: row i of the timeline is held */
     struct snap_request queue[SNAP_QUEUE]; /* as last looked at: see engine_snapshot.c */
     uint32_t n_queue;
     int64_t queue_seen_real_us;
     struct request *listed[SNAP_QUEUE];
-    uint64_t *owners;                      /* scratch: a word for each block */
+    uint64_t *owners; /* scratch: a word for each block */
     struct snap_rate rates[SNAP_RATES];
     uint32_t n_rates;
     int64_t next_sample_us, next_memory_real_us;
     double memory_mb;
-    struct resource resource;              /* the limits, when memory is limited */
+    struct resource resource; /* the limits, when memory is limited */
     uint64_t seq;
     struct stats_meter prefill, decode, batches, batch_items;
     struct stats_histogram ttft, itl, latency;
@@ -253,7 +255,7 @@ void engine_reap(struct engine *e);     /* sends the FINISH of what has ended */
 
 /* engine_cmd.c */
 void engine_take_commands(struct engine *e);
-void engine_accept_waiting(struct engine *e);  /* at READY: those that came earlier */
+void engine_accept_waiting(struct engine *e); /* at READY: those that came earlier */
 void engine_refuse_waiting(struct engine *e, const struct weft_err *why);
 void engine_refuse(struct engine *e, struct ticket *t, const struct weft_err *why);
 /* Takes the ticket out of registry and live list; its id is free again. */

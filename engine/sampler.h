@@ -20,17 +20,20 @@
 #include "engine/base/hash.h"
 
 struct sampling {
-    double temperature;       /* 0 … 100; 0: greedy */
-    uint32_t top_k;           /* 0: all */
-    double top_p;             /* (0, 1]; 1: off */
-    double min_p;             /* [0, 1]; 0: off */
-    double repeat_penalty;    /* (0, 10]; 1: off. Positive logits are divided by it, others multiplied (Keskar et al. 2019) */
+    double temperature; /* 0 … 100; 0: greedy */
+    uint32_t top_k;     /* 0: all */
+    double top_p;       /* (0, 1]; 1: off */
+    double min_p;       /* [0, 1]; 0: off */
+    /* (0, 10]; 1: off. Positive logits are divided by it, others multiplied (Keskar et al. 2019). */
+    double repeat_penalty;
     double presence_penalty;  /* -2 … 2; 0: off */
     double frequency_penalty; /* -2 … 2; 0: off */
     uint32_t penalty_window;  /* last ids looked at, prompt included; 0: none */
     int64_t seed;             /* -1: chosen by the engine and reported */
 };
+/* clang-format off */
 #define SAMPLING_DEFAULT {0.7, 40, 0.95, 0.05, 1.1, 0, 0, 64, -1}
+/* clang-format on */
 
 /* INVALID_REQUEST with field, value, limit when a value is out of range or not finite. */
 enum weft_rc sampling_check(const struct sampling *s, struct weft_err *err);
@@ -42,14 +45,15 @@ struct sampler_logprob {
 };
 struct sampler_out {
     uint32_t id;
-    bool finite;                                      /* false: the logits hold NaN or +inf, or nothing above -inf: id means nothing */
-    float logprob;                                    /* of id; set when n_top > 0 was asked for */
+    bool finite;   /* false: the logits hold NaN or +inf, or nothing above -inf: id means nothing */
+    float logprob; /* of id; set when n_top > 0 was asked for */
     uint32_t n_top;
     struct sampler_logprob top[SAMPLER_LOGPROBS_MAX]; /* best first */
 };
 
 struct sampler;
-enum weft_rc sampler_create(const struct sampling *cfg, uint32_t n_vocab, struct sampler **out, struct weft_err *err);
+enum weft_rc sampler_create(const struct sampling *cfg, uint32_t n_vocab, struct sampler **out,
+                            struct weft_err *err);
 void sampler_destroy(struct sampler *s);
 /* Chooses the next token. `ids`: prompt and output so far. n_top ≤ SAMPLER_LOGPROBS_MAX. Allocates nothing. */
 void sampler_next(struct sampler *s, const float *logits, const uint32_t *ids, uint32_t n_ids, uint32_t n_top,

@@ -13,7 +13,13 @@
 #include "engine/sched/request.h"
 
 enum engine_state {
-    ENGINE_INITIALIZING, ENGINE_LOADING, ENGINE_WARMING, ENGINE_READY, ENGINE_STOPPING, ENGINE_STOPPED, ENGINE_FAILED
+    ENGINE_INITIALIZING,
+    ENGINE_LOADING,
+    ENGINE_WARMING,
+    ENGINE_READY,
+    ENGINE_STOPPING,
+    ENGINE_STOPPED,
+    ENGINE_FAILED
 };
 /* "INITIALIZING" …; "?" when out of range. Inline, as are all helpers here: a viewer needs no engine to link with. */
 static inline const char *engine_state_name(enum engine_state s)
@@ -26,16 +32,17 @@ static inline const char *engine_state_name(enum engine_state s)
 /* One request, as queue and session panes show it. */
 struct snap_request {
     char id[REQ_ID_MAX];
-    uint32_t tag;          /* the submitter's mark (the console: session number, which also gives the colour); 0: none */
+    /* The submitter's mark (the console: session number, which also gives the colour); 0: none. */
+    uint32_t tag;
     uint64_t arrival;
     enum prio base;
-    double effective;      /* aged priority now */
+    double effective; /* aged priority now */
     enum req_state state;
     enum wait_reason wait_reason;
     int64_t waited_us;
     uint32_t n_prompt, n_computed, n_generated, max_tokens, cached_tokens, n_blocks, preemptions;
-    int64_t ttft_us;       /* -1 before the first token */
-    double tps;            /* decode tokens/s over the last second */
+    int64_t ttft_us; /* -1 before the first token */
+    double tps;      /* decode tokens/s over the last second */
 };
 
 /* One sequence's part in a step. */
@@ -43,13 +50,13 @@ struct snap_step_item {
     uint64_t arrival;
     uint32_t tag;
     uint16_t n_tokens;
-    uint8_t slot;          /* row in the timeline: kept by a sequence while it holds its place */
+    uint8_t slot; /* row in the timeline: kept by a sequence while it holds its place */
     bool prefill;
 };
 enum { SNAP_STEP_ITEMS = 64, SNAP_STEPS = 256, SNAP_RATES = 240, SNAP_QUEUE = 256 };
 struct snap_step {
     uint64_t step;
-    int64_t start_us, dur_us; /* dur_us -1: in flight */
+    int64_t start_us, dur_us;                              /* dur_us -1: in flight */
     uint32_t budget, n_prefill_tokens, n_decodes, n_items; /* n_items may exceed what `items` holds */
     struct snap_step_item items[SNAP_STEP_ITEMS];
 };
@@ -57,8 +64,8 @@ struct snap_step {
 /* What one KV block is. */
 enum snap_block_kind { SNAP_BLOCK_FREE, SNAP_BLOCK_USED, SNAP_BLOCK_SHARED, SNAP_BLOCK_CACHED };
 struct snap_block {
-    uint8_t kind;   /* enum snap_block_kind */
-    uint32_t tag;   /* of its owner, when USED */
+    uint8_t kind; /* enum snap_block_kind */
+    uint32_t tag; /* of its owner, when USED */
     uint64_t arrival;
 };
 
@@ -73,15 +80,15 @@ struct snap_rate {
 };
 
 struct snapshot {
-    uint64_t seq;          /* counts publications */
+    uint64_t seq; /* counts publications */
     int64_t now_us, uptime_us;
     enum engine_state state;
-    char state_detail[160];     /* "building kernels 40 %", or why it failed */
+    char state_detail[160]; /* "building kernels 40 %", or why it failed */
     char model[96], device[128], exec_name[64], precision[8];
     bool sim, frozen;
 
-    uint64_t step;              /* steps ended or in flight */
-    bool in_flight;             /* steps[n_steps-1] is under way */
+    uint64_t step;  /* steps ended or in flight */
+    bool in_flight; /* steps[n_steps-1] is under way */
     uint32_t n_steps;
     struct snap_step steps[SNAP_STEPS]; /* oldest first */
 
@@ -94,7 +101,8 @@ struct snapshot {
     double aging_rate;
 
     uint32_t kv_total, kv_used, kv_cached, kv_free, kv_parked, block_tokens;
-    struct snap_block *blocks;  /* kv_total entries; owned by the snapshot's holder, grown by engine_snapshot */
+    /* kv_total entries; owned by the snapshot's holder, grown by engine_snapshot. */
+    struct snap_block *blocks;
     uint32_t cap_blocks;
 
     uint32_t n_rates;

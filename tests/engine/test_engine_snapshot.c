@@ -71,7 +71,7 @@ static void test_step_in_flight(void **state)
     assert_int_equal(s->queue[0].state, REQ_WAITING);
     assert_int_equal(s->queue[0].wait_reason, WAIT_SLOTS);
     assert_int_equal(s->waiting_by_reason[WAIT_SLOTS], 1);
-    assert_true(s->queue[0].effective < s->queue[0].base); /* it ages */
+    assert_true(s->queue[0].effective < (int)s->queue[0].base); /* it ages */
     assert_int_equal(s->queue[0].ttft_us, -1);
     assert_true(s->running[0].ttft_us >= 0);
 
