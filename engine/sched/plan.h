@@ -11,18 +11,20 @@
 struct request;
 
 struct plan_item {
-    struct request *req;     /* whose tokens; executors don't look into it */
-    const uint32_t *tokens;  /* n_tokens ids, to be computed at positions pos, pos+1, … */
+    struct request *req;    /* whose tokens; executors don't look into it */
+    const uint32_t *tokens; /* n_tokens ids, to be computed at positions pos, pos+1, … */
     uint32_t n_tokens;
     uint32_t pos;
-    const uint32_t *blocks;  /* block table: blocks[i] holds positions [i*block_tokens, (i+1)*block_tokens) */
-    uint32_t n_blocks;       /* covers pos + n_tokens */
-    uint32_t n_logits;       /* logits wanted for the last n_logits tokens: 0 in the midst of a prompt, else 1; more for scoring */
-    bool prefill;            /* a prompt's chunk (also when it is one token long) rather than a decode */
+    const uint32_t *blocks; /* block table: blocks[i] holds positions [i*block_tokens, (i+1)*block_tokens) */
+    uint32_t n_blocks;      /* covers pos + n_tokens */
+    uint32_t
+        n_logits; /* logits wanted for the last n_logits tokens: 0 in the midst of a prompt, else 1; more for scoring */
+    bool prefill; /* a prompt's chunk (also when it is one token long) rather than a decode */
 };
 
 struct plan_copy {
-    uint32_t src, dst; /* blocks, or for parks (src block, dst host slot) and restores (src host slot, dst block) */
+    uint32_t src,
+        dst; /* blocks, or for parks (src block, dst host slot) and restores (src host slot, dst block) */
 };
 
 struct plan {

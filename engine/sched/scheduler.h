@@ -22,42 +22,42 @@
 #include "engine/sched/resource.h"
 
 enum sched_event_type {
-    SCHED_SUBMIT,      /* request accepted; depth after it */
-    SCHED_REJECT,      /* error in `err`; the request was never the scheduler's */
-    SCHED_ADMIT,       /* first admission; effective priority */
+    SCHED_SUBMIT, /* request accepted; depth after it */
+    SCHED_REJECT, /* error in `err`; the request was never the scheduler's */
+    SCHED_ADMIT,  /* first admission; effective priority */
     SCHED_RESUME,
-    SCHED_PREEMPT,     /* `by`: whose need took its place (may be itself) */
+    SCHED_PREEMPT, /* `by`: whose need took its place (may be itself) */
     SCHED_FIRST_TOKEN,
-    SCHED_FINISH,      /* the scheduler forgets the request when the callback returns */
-    SCHED_CANCEL,      /* before its FINISH */
-    SCHED_TIMEOUT,     /* before its FINISH */
-    SCHED_PRIORITY,    /* from → to */
-    SCHED_STEP         /* the plan just committed; before its FIRST_TOKEN and FINISH events */
+    SCHED_FINISH,   /* the scheduler forgets the request when the callback returns */
+    SCHED_CANCEL,   /* before its FINISH */
+    SCHED_TIMEOUT,  /* before its FINISH */
+    SCHED_PRIORITY, /* from → to */
+    SCHED_STEP      /* the plan just committed; before its FIRST_TOKEN and FINISH events */
 };
 
 struct sched_event {
     enum sched_event_type type;
     int64_t now_us;
-    struct request *req; /* NULL for SCHED_STEP */
-    uint32_t depth;      /* SUBMIT, REJECT */
-    double effective;    /* ADMIT, RESUME */
-    enum prio from, to;  /* PRIORITY */
-    const struct request *by;         /* PREEMPT */
-    bool parked;                      /* PREEMPT: park rather than recompute */
-    uint32_t blocks;                  /* PREEMPT: blocks freed; RESUME: blocks restored */
-    uint32_t cached_tokens;           /* ADMIT, RESUME: tokens found in the prefix cache (or shared by a fork) */
-    uint32_t tokens;                  /* RESUME: tokens to recompute */
-    const struct weft_err *err;       /* REJECT */
-    const struct plan *plan;          /* STEP */
-    int64_t dur_us;                   /* STEP */
+    struct request *req;        /* NULL for SCHED_STEP */
+    uint32_t depth;             /* SUBMIT, REJECT */
+    double effective;           /* ADMIT, RESUME */
+    enum prio from, to;         /* PRIORITY */
+    const struct request *by;   /* PREEMPT */
+    bool parked;                /* PREEMPT: park rather than recompute */
+    uint32_t blocks;            /* PREEMPT: blocks freed; RESUME: blocks restored */
+    uint32_t cached_tokens;     /* ADMIT, RESUME: tokens found in the prefix cache (or shared by a fork) */
+    uint32_t tokens;            /* RESUME: tokens to recompute */
+    const struct weft_err *err; /* REJECT */
+    const struct plan *plan;    /* STEP */
+    int64_t dur_us;             /* STEP */
 };
 
 /* What becomes of a preempted sequence's KV. */
 enum sched_preemption {
-    SCHED_PREEMPT_OFF,       /* nothing is ever preempted; every block that may be needed is reserved at admission */
-    SCHED_PREEMPT_AUTO,      /* parked or recomputed, whichever costs less: see sched_set_costs */
-    SCHED_PREEMPT_PARK,      /* parked in host memory, recomputed only where the host area is full */
-    SCHED_PREEMPT_RECOMPUTE  /* dropped */
+    SCHED_PREEMPT_OFF, /* nothing is ever preempted; every block that may be needed is reserved at admission */
+    SCHED_PREEMPT_AUTO,     /* parked or recomputed, whichever costs less: see sched_set_costs */
+    SCHED_PREEMPT_PARK,     /* parked in host memory, recomputed only where the host area is full */
+    SCHED_PREEMPT_RECOMPUTE /* dropped */
 };
 
 struct sched_config {
@@ -69,17 +69,17 @@ struct sched_config {
     uint32_t max_depth;        /* requests never yet scheduled */
     bool reject_when_full;
     uint32_t n_blocks, block_tokens;
-    uint32_t n_ctx;            /* most positions a sequence may have */
+    uint32_t n_ctx; /* most positions a sequence may have */
     /* 0 (false, NULL) in the following: without it. */
     enum sched_preemption preemption;
-    uint32_t max_preemptions;  /* after so many a request can't be preempted again */
-    uint32_t n_park_slots;     /* blocks that the host area holds */
+    uint32_t max_preemptions; /* after so many a request can't be preempted again */
+    uint32_t n_park_slots;    /* blocks that the host area holds */
     bool prefix_cache;
-    uint32_t min_batch_size;   /* an idle scheduler waits for so many requests … */
-    int64_t batch_timeout_us;  /* … at most so long */
-    bool adaptive_timeout;     /* … and less, the more rarely requests come together */
-    int64_t itl_target_us;     /* prefill is cut so that a step with decodes takes at most this long */
-    uint32_t max_logits;       /* logits rows in a step */
+    uint32_t min_batch_size;         /* an idle scheduler waits for so many requests … */
+    int64_t batch_timeout_us;        /* … at most so long */
+    bool adaptive_timeout;           /* … and less, the more rarely requests come together */
+    int64_t itl_target_us;           /* prefill is cut so that a step with decodes takes at most this long */
+    uint32_t max_logits;             /* logits rows in a step */
     const struct resource *resource; /* memory limits that submissions are checked against; may be shared */
     void (*emit)(void *ctx, const struct sched_event *ev); /* may be NULL */
     void *emit_ctx;
@@ -124,10 +124,11 @@ int64_t sched_wake_us(const struct sched *s);
 
 /* What became of one item of the plan, in plan order. */
 struct sched_result {
-    bool has_token;             /* a token was sampled (items whose n_logits > 0 and that generate) */
+    bool has_token; /* a token was sampled (items whose n_logits > 0 and that generate) */
     uint32_t token;
-    enum finish_reason finish;  /* FINISH_STOP or FINISH_LENGTH when the submitter ends it here; the token is then appended only if `keep_token` */
-    bool keep_token;            /* false for an end-of-generation token, which isn't part of the output */
+    enum finish_reason
+        finish; /* FINISH_STOP or FINISH_LENGTH when the submitter ends it here; the token is then appended only if `keep_token` */
+    bool keep_token; /* false for an end-of-generation token, which isn't part of the output */
 };
 /* Books the step: computed tokens, new tokens, finishes. `dur_us` is the step's duration. A request that reaches max_tokens is finished with LENGTH by the scheduler itself. */
 void sched_commit(struct sched *s, const struct sched_result *results, int64_t dur_us, int64_t now_us);

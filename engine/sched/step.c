@@ -128,14 +128,23 @@ static void build_items(struct sched *s)
         for (uint32_t i = 0; i < s->n_running; i++)
             if (s->shares[i] && (s->running[i]->state == REQ_PREFILLING) == prefill)
                 add_item(s, s->running[i], s->shares[i]);
+    for (uint32_t i = 0; i < s->n_running;
+         i++) /* those whose blocks it only moves are part of the step too */
+        s->running[i]->in_plan |= s->running[i]->moved_step == s->plan.step;
+}
+
+/* The step is over, and with it the copying. Before any of its requests ends: who holds a block's parents has to leave
+ * after it (see prefix.h), and here these are still the fork's child and parent. */
+static void release_pins(struct sched *s)
+{
+    while (s->n_pins > 0)
+        blocks_unref(&s->blocks, s->pins[--s->n_pins]);
 }
 
 /* The last plan is done with: what it only borrowed is free now. */
 static void clear_plan(struct sched *s)
 {
     struct plan *p = &s->plan;
-    while (s->n_pins > 0)
-        blocks_unref(&s->blocks, s->pins[--s->n_pins]);
     while (s->n_slots_left > 0)
         s->slots[s->n_slots++] = s->slots_left[--s->n_slots_left];
     p->n_items = p->n_parks = p->n_restores = p->n_copies = 0;
@@ -217,6 +226,7 @@ void sched_commit(struct sched *s, const struct sched_result *results, int64_t d
     struct plan *p = &s->plan;
     s->totals.steps++;
     s->totals.scheduled_items += p->n_items;
+    release_pins(s);
     pace_step(&s->pace, p->n_prefill_tokens, p->n_decodes, p->n_parks + p->n_restores, dur_us);
     for (uint32_t i = 0; i < p->n_items; i++) {
         struct request *r = p->items[i].req;
@@ -233,6 +243,12 @@ void sched_commit(struct sched *s, const struct sched_result *results, int64_t d
         else if (r->n_computed == r->n_ids)
             advance(s, r, &results[i], now_us);
     }
+    for (uint32_t i = s->n_running; i-- > 0;) { /* whose blocks were only moved */
+        struct request *r = s->running[i];
+        r->in_plan = false;
+        if (r->cancelled)
+            sched_end(s, r, REQ_CANCELLED, FINISH_CANCELLED, now_us);
+    }
     s->in_flight = false;
     clear_plan(s);
 }
@@ -246,14 +262,20 @@ static void undo_moves(struct sched *s, int64_t now_us)
         if (r->moved_step == s->plan.step)
             sched_drop_parked(s, r);
     }
-    for (uint32_t i = s->n_running; i-- > 0;)
-        if (s->running[i]->moved_step == s->plan.step)
-            sched_preempt(s, s->running[i], s->running[i], false, now_us);
+    for (uint32_t i = s->n_running; i-- > 0;) {
+        struct request *r = s->running[i];
+        r->in_plan = false;
+        if (r->cancelled)
+            sched_end(s, r, REQ_CANCELLED, FINISH_CANCELLED, now_us);
+        else if (r->moved_step == s->plan.step)
+            sched_preempt(s, r, r, false, now_us);
+    }
 }
 
 void sched_fail(struct sched *s, const struct weft_err *why, int64_t now_us)
 {
     assert(s->in_flight);
+    release_pins(s);
     for (uint32_t i = 0; i < s->plan.n_items; i++) {
         struct request *r = s->plan.items[i].req;
         r->in_plan = false;
