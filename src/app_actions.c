@@ -580,13 +580,20 @@ void app_act(struct app *a, enum action action, const char *args)
     a->urgent = true;
 }
 
-const char *app_argument(struct app *a, enum action action, size_t i)
+const char *app_argument(struct app *a, enum action action, size_t i, const char **detail)
 {
+    struct view_item item = {.label = NULL};
+    bool found = false;
     switch (action) {
-    case ACTION_THEME: return i < a->n_themes ? a->themes[i] : NULL;
-    case ACTION_LAYOUT: return i < LAYOUT_PRESET_COUNT ? layout_preset_name((enum layout_preset)i) : NULL;
-    case ACTION_PRIO: return i < PRIO_COUNT ? prio_name((enum prio)((int)i - 1)) : NULL;
-    case ACTION_SET: return slash_setting(i);
-    default: return NULL;
+    case ACTION_THEME: found = theme_item(a, i, &item); break;
+    case ACTION_LAYOUT: found = layout_item(a, i, &item); break;
+    case ACTION_PRIO: found = prio_item(a, i, &item); break;
+    case ACTION_SET:
+        item.label = slash_setting(i, &item.detail);
+        found = true;
+        break;
+    default: break;
     }
+    *detail = item.detail;
+    return found ? item.label : NULL;
 }

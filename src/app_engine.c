@@ -131,10 +131,25 @@ void app_set_priority(struct app *a, struct session *s, enum prio prio)
 
 /* --- events --- */
 
+/* Under the welcome of the first session: what answers here. */
+static void introduce(struct app *a)
+{
+    const struct snapshot *s = a->snap;
+    engine_snapshot(a->engine, a->snap);
+    if (a->introduced)
+        return;
+    a->introduced = true;
+    session_note(a->sessions[0],
+                 "%s answers, in %s on %s (%s). The KV pool holds %u tokens for all sessions together.",
+                 s->model, s->precision, s->device, s->exec_name, s->kv_total * s->block_tokens);
+}
+
 static void on_state(struct app *a, const struct engine_event *ev)
 {
     a->state = ev->state;
     log_msg(LOG_INFO, "engine: %s", engine_state_name(ev->state));
+    if (ev->state == ENGINE_READY)
+        introduce(a);
     if (ev->state == ENGINE_FAILED) {
         a->failure = ev->error;
         session_error(app_session(a), &ev->error);

@@ -171,7 +171,7 @@ const char *app_complete(void *app, const char *line, size_t n, size_t start, si
     if (action == ACTION_NONE || start != word)
         return NULL;
     for (size_t i = 0;; i++) {
-        const char *candidate = app_argument(a, action, i);
+        const char *detail, *candidate = app_argument(a, action, i, &detail);
         if (!candidate || (strncmp(candidate, line + start, n - start) == 0 && index-- == 0))
             return candidate;
     }

@@ -60,7 +60,7 @@ struct app {
     enum engine_state state;
     struct weft_err failure; /* why the engine FAILED */
     struct snapshot *snap;   /* the latest, copied once a frame */
-    bool frozen;
+    bool frozen, introduced;
 
     struct terminal *term;
     struct grid grid;
@@ -127,8 +127,9 @@ const char *app_complete(void *app, const char *line, size_t n, size_t start, si
 /* --- app_actions.c --- */
 /* Does it. `args`: what stood behind the slash command, or NULL for a key. */
 void app_act(struct app *a, enum action action, const char *args);
-/* The candidates for an action's arguments: row i, NULL behind the last one. */
-const char *app_argument(struct app *a, enum action action, size_t i);
+/* The candidates for an action's arguments: row i, and what it is about in *detail (NULL: nothing to say); NULL behind the
+ * last one. */
+const char *app_argument(struct app *a, enum action action, size_t i, const char **detail);
 
 /* --- slash.c --- */
 /* A line that began with a slash. An unknown command is an error, and isn't sent. */
@@ -137,8 +138,8 @@ void slash_set(struct app *a, const char *args);
 void slash_show(struct app *a);
 void slash_stats(struct app *a);
 void slash_system(struct app *a, const char *args);
-/* The settings that /set knows; NULL behind the last. */
-const char *slash_setting(size_t i);
+/* The settings that /set knows, and what they do; NULL behind the last. */
+const char *slash_setting(size_t i, const char **help);
 
 /* --- app_overlay.c --- */
 void overlay_close(struct app *a);

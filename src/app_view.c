@@ -49,11 +49,11 @@ static void fill_completions(struct app *a, const struct editor_view *e, struct 
         const char *args = e->text + word + 1;
         size_t typed = e->len - word - 1;
         for (size_t i = 0; n < APP_ITEMS_MAX; i++) {
-            const char *name = app_argument(a, action, i);
+            const char *detail, *name = app_argument(a, action, i, &detail);
             if (!name)
                 break;
             if (typed <= strlen(name) && memcmp(name, args, typed) == 0)
-                a->completions[n++] = (struct view_item){.label = name};
+                a->completions[n++] = (struct view_item){.label = name, .detail = detail};
         }
     }
     if (n)
@@ -67,7 +67,7 @@ static const char *input_hint(const struct app *a)
     case ENGINE_FAILED: return "the engine failed to start; the reason is above";
     case ENGINE_INITIALIZING:
     case ENGINE_LOADING:
-    case ENGINE_WARMING: return "type ahead: what you send waits until the model is ready";
+    case ENGINE_WARMING: return "type ahead: it waits until the model is ready";
     default: break;
     }
     if (app_session(a)->n_queue)

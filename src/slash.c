@@ -28,8 +28,9 @@ static const struct setting {
 };
 enum { N_SETTINGS = sizeof settings / sizeof *settings, MAX_TOKENS_LIMIT = 16777216 };
 
-const char *slash_setting(size_t i)
+const char *slash_setting(size_t i, const char **help)
 {
+    *help = i < N_SETTINGS ? settings[i].help : NULL;
     return i < N_SETTINGS ? settings[i].name : NULL;
 }
 
