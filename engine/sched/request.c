@@ -165,5 +165,5 @@ double req_waited_s(const struct request *r, int64_t now_us)
 
 double req_effective(const struct request *r, double aging_rate, int64_t now_us)
 {
-    return r->base - req_waited_s(r, now_us) * aging_rate;
+    return (int)r->base - req_waited_s(r, now_us) * aging_rate;
 }

@@ -15,15 +15,15 @@ static double key_of(const struct rqueue *q, const struct request *r, int64_t no
     if (q->fifo)
         return 0;
     if (q->level_us <= 0)
-        return r->base;
+        return (int)r->base;
     int64_t waited_us = r->waited_us + now_us - r->state_since_us;
-    return r->base * q->level_us + (double)(now_us - waited_us);
+    return (int)r->base * q->level_us + (double)(now_us - waited_us);
 }
 
 /* The worst base first; by_drop breaks ties by arrival number. */
 static double drop_key(const struct rqueue *q, const struct request *r)
 {
-    return q->fifo ? 0 : -r->base;
+    return q->fifo ? 0 : -(int)r->base;
 }
 
 void rqueue_init(struct rqueue *q, bool fifo, double aging_rate)

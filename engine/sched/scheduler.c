@@ -341,7 +341,7 @@ void sched_set_priority(struct sched *s, struct request *r, enum prio base, int6
         rqueue_set_base(&s->queue, r, base, now_us);
     } else {
         r->base = base;
-        r->admitted_effective += base - from;
+        r->admitted_effective += (int)base - (int)from;
     }
     sched_emit(s, (struct sched_event){
                       .type = SCHED_PRIORITY, .now_us = now_us, .req = r, .from = from, .to = base});
