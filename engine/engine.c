@@ -63,6 +63,7 @@ void engine_set_frozen(struct engine *e, bool frozen)
 void engine_set_state(struct engine *e, enum engine_state s, const struct weft_err *why)
 {
     enum engine_state from = engine_state(e);
+    engine_trace_state(e, from, s);
     if (e->cfg.observer && e->cfg.observer->state)
         e->cfg.observer->state(e->cfg.observer->ctx, from, s, engine_now(e));
     pthread_mutex_lock(&e->inboxes_lock);

@@ -31,8 +31,8 @@ struct engine_inbox;
 
 /* What to ask for. engine_submit copies all of it. */
 struct engine_request {
-    const char
-        *id; /* NULL or "": made up ("r1", "r2", …); at most REQ_ID_MAX-1 bytes; unique among live requests */
+    /* NULL or "": made up ("r1", "r2", …); at most REQ_ID_MAX-1 bytes; unique among live requests. */
+    const char *id;
     const char *model; /* NULL: the default */
     /* Exactly one of: */
     const char *prompt; /* plain completion, prompt_len bytes; BOS as the file says */

@@ -263,12 +263,12 @@ static enum weft_rc check_model(const struct engine *e, const struct ticket *t, 
 static void observe_refusal(struct engine *e, struct ticket *t, const struct weft_err *why)
 {
     struct sched_counts c;
-    if (!e->cfg.observer || !e->cfg.observer->sched)
-        return;
     sched_counts(e->sched, &c);
     struct sched_event ev = {
         .type = SCHED_REJECT, .now_us = engine_now(e), .req = &t->rq, .depth = c.depth, .err = why};
-    e->cfg.observer->sched(e->cfg.observer->ctx, e->sched, &ev);
+    engine_trace(e, &ev);
+    if (e->cfg.observer && e->cfg.observer->sched)
+        e->cfg.observer->sched(e->cfg.observer->ctx, e->sched, &ev);
 }
 
 /* Hands a ticket to the scheduler, or refuses it. */

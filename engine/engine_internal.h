@@ -224,6 +224,10 @@ struct engine {
     uint64_t *owners; /* scratch: a word for each block */
     struct snap_rate rates[SNAP_RATES];
     uint32_t n_rates;
+    struct snap_event events[SNAP_EVENTS]; /* oldest first */
+    uint32_t n_events;
+    struct snap_preemption preempted[SNAP_STEP_PREEMPTED]; /* since the last step began */
+    uint32_t n_preempted;                                  /* may exceed what is kept */
     int64_t next_sample_us, next_memory_real_us;
     double memory_mb;
     struct resource resource; /* the limits, when memory is limited */
@@ -268,5 +272,10 @@ void engine_pub_deinit(struct engine *e);
 void engine_publish(struct engine *e);
 void engine_sample_stats(struct engine *e); /* does something each 250 ms of engine time */
 struct snap_step *engine_step_begin(struct engine *e, const struct plan *plan, int64_t now_us);
+
+/* engine_trace.c: notes what happens, for snapshots. A preempted request must hold its slot still. */
+void engine_trace(struct engine *e, const struct sched_event *ev);
+void engine_trace_state(struct engine *e, enum engine_state from, enum engine_state to);
+void engine_trace_pressure(struct engine *e, bool under_pressure);
 
 #endif

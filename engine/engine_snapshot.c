@@ -72,6 +72,9 @@ struct snap_step *engine_step_begin(struct engine *e, const struct plan *plan, i
             .prefill = item->prefill,
         };
     }
+    s->n_preempted = e->n_preempted;
+    memcpy(s->preempted, e->preempted, sizeof s->preempted);
+    e->n_preempted = 0;
     e->in_flight = true;
     return s;
 }
@@ -93,6 +96,7 @@ static void measure_memory(struct engine *e, int64_t real_us)
     if (!e->cfg.limit_memory || !resource_update(&e->resource, e->memory_mb))
         return;
     bool pressure = e->resource.under_pressure;
+    engine_trace_pressure(e, pressure);
     if (e->cfg.observer && e->cfg.observer->pressure)
         e->cfg.observer->pressure(e->cfg.observer->ctx, !pressure, pressure, engine_now(e));
     log_msg(LOG_WARN, "memory is %s its limit: %.0f MB of %.0f MB",
@@ -317,6 +321,8 @@ void engine_publish(struct engine *e)
         fill_blocks(e, s, c.blocks_total, b);
     s->n_rates = e->n_rates;
     memcpy(s->rates, e->rates, e->n_rates * sizeof *e->rates);
+    s->n_events = e->n_events;
+    memcpy(s->events, e->events, e->n_events * sizeof *e->events);
     e->filling = atomic_exchange(&e->latest, e->filling | PUB_FRESH) & ~(unsigned)PUB_FRESH;
 }
 

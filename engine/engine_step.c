@@ -99,6 +99,7 @@ void engine_on_sched_event(void *ctx, const struct sched_event *ev)
     bool timed = e->sched_timed;
     if (timed)
         engine_time_sched(e, false);
+    engine_trace(e, ev); /* first: handlers give slots away */
     if (type < sizeof handlers / sizeof *handlers && handlers[type])
         handlers[type](e, ev);
     if (e->cfg.observer && e->cfg.observer->sched)

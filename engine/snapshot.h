@@ -53,11 +53,27 @@ struct snap_step_item {
     uint8_t slot; /* row in the timeline: kept by a sequence while it holds its place */
     bool prefill;
 };
-enum { SNAP_STEP_ITEMS = 64, SNAP_STEPS = 256, SNAP_RATES = 240, SNAP_QUEUE = 256 };
+/* A sequence that lost its place before a step began. */
+struct snap_preemption {
+    uint64_t arrival;
+    uint32_t tag;
+    uint8_t slot; /* the row that it held; UINT8_MAX: none of those shown */
+    bool parked;  /* its KV went to host memory; else it will be recomputed */
+};
+enum {
+    SNAP_STEP_ITEMS = 64,
+    SNAP_STEP_PREEMPTED = 8,
+    SNAP_STEPS = 256,
+    SNAP_RATES = 240,
+    SNAP_QUEUE = 256,
+    SNAP_EVENTS = 256
+};
 struct snap_step {
     uint64_t step;
     int64_t start_us, dur_us;                              /* dur_us -1: in flight */
     uint32_t budget, n_prefill_tokens, n_decodes, n_items; /* n_items may exceed what `items` holds */
+    uint32_t n_preempted;                                  /* may exceed what `preempted` holds */
+    struct snap_preemption preempted[SNAP_STEP_PREEMPTED];
     struct snap_step_item items[SNAP_STEP_ITEMS];
 };
 
@@ -77,6 +93,33 @@ struct snap_percentiles {
 struct snap_rate {
     float prefill_tps, decode_tps;
     uint16_t depth, running;
+};
+
+/* What the scheduler and the engine did to a request, or to themselves. */
+enum snap_event_kind {
+    SNAP_EVENT_ADMIT,    /* effective, tokens: cached */
+    SNAP_EVENT_RESUME,   /* effective, blocks: restored, tokens: to recompute */
+    SNAP_EVENT_PREEMPT,  /* by_tag, by_arrival, parked, blocks: freed */
+    SNAP_EVENT_PRIORITY, /* from, to: enum prio */
+    SNAP_EVENT_FINISH,   /* code: enum finish_reason; tokens: generated */
+    SNAP_EVENT_REJECT,   /* code: enum weft_rc */
+    SNAP_EVENT_PRESSURE, /* of memory; to: 1 it began, 0 it is over */
+    SNAP_EVENT_STATE,    /* from, to: enum engine_state */
+    SNAP_EVENT_KINDS
+};
+enum { SNAP_EVENT_ID = 24 }; /* of a request's id; a longer one is cut */
+struct snap_event {
+    int64_t t_us;
+    uint64_t step; /* the last one begun */
+    uint64_t arrival, by_arrival;
+    uint32_t tag, by_tag;   /* 0: none, or not a session's */
+    char id[SNAP_EVENT_ID]; /* of the request; "" where there is none */
+    uint32_t tokens, blocks;
+    float effective;
+    uint8_t kind; /* enum snap_event_kind */
+    uint8_t code;
+    int8_t from, to;
+    bool parked;
 };
 
 struct snapshot {
@@ -115,6 +158,9 @@ struct snapshot {
     uint64_t prefix_query_tokens, prefix_hit_tokens;
     double memory_mb, max_memory_mb, critical_memory_mb; /* limits 0: not set */
     bool under_pressure, can_accept;
+
+    uint32_t n_events;                     /* the latest, of all there ever were */
+    struct snap_event events[SNAP_EVENTS]; /* oldest first */
 };
 
 /* Frees what the snapshot holds (not the struct itself). */

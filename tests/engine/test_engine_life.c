@@ -318,6 +318,37 @@ static void test_failed_step(void **state)
     rig_free(&r);
 }
 
+/* The executor comes back without its KV: what the prefix cache remembers of it must not be used again. */
+static void test_recovery_without_kv(void **state)
+{
+    (void)state;
+    struct rig r;
+    uint32_t prompt[PROMPT], expect[GEN];
+    char id[REQ_ID_MAX];
+    rig_init(&r);
+    r.cfg.prefix_cache = true;
+    r.fake->fail_step = 2 * GEN + 1; /* the third request's first step */
+    r.fake->lose_kv = true;
+    rig_start(&r);
+    rig_ids(1, prompt, PROMPT);
+    rig_expect_greedy(prompt, PROMPT, GEN, expect);
+    for (int k = 0; k < 4; k++) {
+        struct engine_request rq = rig_request(prompt, PROMPT, GEN);
+        rig_submit(&r, &rq, id);
+        const struct engine_event *ev = rig_wait_end(&r, id);
+        if (k == 2) {
+            assert_int_equal(ev->error.code, WEFT_BATCH_FAILED);
+            continue;
+        }
+        assert_int_equal(ev->cached_tokens, k == 1 ? 8 : 0); /* of 10, in blocks of 4 */
+        assert_int_equal(ev->reason, FINISH_LENGTH);
+        for (uint32_t i = 0; i < GEN; i++)
+            assert_int_equal(ev->tokens[i].id, expect[i]);
+    }
+    assert_int_equal(r.fake->n_recovers, 1);
+    rig_free(&r);
+}
+
 static void test_logits_not_finite(void **state)
 {
     (void)state;
@@ -357,6 +388,7 @@ int main(void)
         cmocka_unit_test(test_stop_cancels),
         cmocka_unit_test(test_hung_device_is_left_behind),
         cmocka_unit_test(test_failed_step),
+        cmocka_unit_test(test_recovery_without_kv),
         cmocka_unit_test(test_logits_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

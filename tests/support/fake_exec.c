@@ -90,6 +90,8 @@ static enum weft_rc recover(struct exec *x, bool *lost, struct weft_err *err)
     pthread_mutex_lock(&f->lock);
     f->n_recovers++;
     *lost = f->lose_kv;
+    for (uint32_t i = 0; *lost && i < f->x.info.n_blocks * f->x.info.block_tokens; i++)
+        f->slots[i] = 0;
     pthread_mutex_unlock(&f->lock);
     return WEFT_OK;
 }
