@@ -18,7 +18,7 @@
 #include "engine/base/mem.h"
 #include "src/config_paths.h"
 
-static const char SUFFIX[] = ".jsonl", TEMP_SUFFIX[] = ".jsonl.tmp";
+static const char SUFFIX[] = STORE_SUFFIX, TEMP_SUFFIX[] = STORE_SUFFIX ".tmp";
 
 struct store {
     struct store_writer *writer;
@@ -476,6 +476,11 @@ void store_session_delete(struct store_session *s)
     if (s->held)
         store_writer_remove(s->store->writer, s->held);
     forget(s);
+}
+
+struct store_session *store_session_next(struct store *st, const struct store_session *s)
+{
+    return s ? s->next : st->sessions;
 }
 
 const struct store_chat *store_session_chat(const struct store_session *s)

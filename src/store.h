@@ -84,6 +84,8 @@ enum weft_rc store_session_open(struct store *st, const char *id, const struct s
 void store_session_close(struct store_session *s);
 /* The file is removed. */
 void store_session_delete(struct store_session *s);
+/* The sessions that are open: the first for NULL, then the next one; NULL behind the last. */
+struct store_session *store_session_next(struct store *st, const struct store_session *s);
 /* As it is now; valid until the next call for this session. */
 const struct store_chat *store_session_chat(const struct store_session *s);
 

@@ -13,7 +13,7 @@
 #include "engine/base/mem.h"
 #include "src/config_paths.h"
 
-enum { CHUNK_BYTES = 1 << 18, OPEN_TRIES = 10 };
+enum { OPEN_TRIES = 10 };
 
 /* --- the system's calls --- */
 
@@ -196,11 +196,11 @@ enum weft_rc store_file_read_some(const struct store_dir *d, const char *name, i
 {
     enum weft_rc rc = WEFT_OK;
     ssize_t n;
-    char *chunk = mem_alloc(CHUNK_BYTES);
+    char *chunk = mem_alloc(STORE_READ_BYTES);
     if (!chunk)
-        return weft_err_nomem(err, "reading a session", CHUNK_BYTES);
+        return weft_err_nomem(err, "reading a session", STORE_READ_BYTES);
     do
-        n = d->io->read(d->io->ctx, fd, chunk, CHUNK_BYTES);
+        n = d->io->read(d->io->ctx, fd, chunk, STORE_READ_BYTES);
     while (n < 0 && errno == EINTR);
     *more = n > 0;
     if (n < 0)

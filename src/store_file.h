@@ -53,7 +53,8 @@ void store_dir_close(struct store_dir *d);
 enum weft_rc store_dir_failed(const struct store_dir *d, const char *what, const char *name,
                               struct weft_err *err);
 
-enum { STORE_NAME_MAX = STORE_ID_MAX + 8 };
+#define STORE_SUFFIX ".jsonl"
+enum { STORE_NAME_MAX = STORE_ID_MAX + 8, STORE_READ_BYTES = 1 << 18 };
 
 struct store_file {
     char name[STORE_NAME_MAX];
@@ -81,7 +82,7 @@ enum weft_rc store_file_open(struct store_file *f, const struct store_dir *d, co
                              struct store_parser *parser, bool *in_use, struct weft_err *err);
 /* Opens a file to be read only, without its lock: for looking into a session, whoever has it. -1 on failure. */
 int store_file_open_read(const struct store_dir *d, const char *name, struct weft_err *err);
-/* Reads a piece of it; at its end, ends the parser and sets *more to false. */
+/* Reads a piece of it, at most STORE_READ_BYTES; at its end, ends the parser and sets *more to false. */
 enum weft_rc store_file_read_some(const struct store_dir *d, const char *name, int fd,
                                   struct store_parser *parser, bool *more, struct weft_err *err);
 /* Adds to what is to be written. `sync`: the next flush puts it on disk. False when out of memory. */
