@@ -185,7 +185,10 @@ int cli_main(int argc, char **argv)
     struct opt_result args = {.target = &cli.opt};
     struct weft_err err = {.code = WEFT_OK};
 
+    bool left_behind = false;
+
     cli.args = &args;
+    cli.left_behind = &left_behind;
     enum weft_rc rc = parse(&cli, argc, argv, &args, &err);
     cli.operands = args.operands;
     if (rc == WEFT_OK)
@@ -196,6 +199,10 @@ int cli_main(int argc, char **argv)
         fprintf(stderr, "weft: %s: %s\n", weft_rc_name(err.code), err.message);
         if (wants_json(argc, argv) && !cli.error_in_out)
             cli_print_error_json(&err, NULL);
+    }
+    if (left_behind) { /* a thread still uses the configuration; nothing may wait for it, exit handlers neither */
+        fflush(NULL);
+        _exit(status);
     }
     opt_result_free(&args);
     mem_free(cli.opt.stop.item);

@@ -61,8 +61,10 @@ struct cli {
     const char *config_file; /* the file that was read, or that would have been; NULL: no home directory */
     bool config_found;
     const struct opt_result *args; /* the command line, parsed */
-    int status;        /* what to exit with when the verb succeeds */
-    bool error_in_out; /* standard output already has the error, inside a result */
+    int status;                    /* what to exit with when the verb succeeds */
+    bool error_in_out;             /* standard output already has the error, inside a result */
+    bool *
+        left_behind; /* set when an engine's thread was left running: the process then ends without waiting for it */
 };
 
 struct cli_verb {
@@ -115,7 +117,7 @@ enum weft_rc cli_parse_ids(const char *text, uint32_t **ids, size_t *n, struct w
 struct cli_text;
 enum weft_rc cli_text_open(struct cli_text **out, struct weft_err *err);
 enum weft_rc cli_text_write(struct cli_text *t, const char *s, size_t n, struct weft_err *err);
-/* Ends the text; with `newline`, by a line end if it has none. Frees t (NULL allowed). */
+/* Ends the text; with `newline`, by a line end if it isn't empty and has none. Frees t (NULL allowed). */
 enum weft_rc cli_text_close(struct cli_text *t, bool newline, struct weft_err *err);
 /* Flushes standard output: INTERNAL_ERROR when what was printed couldn't be written. */
 enum weft_rc cli_flush(struct weft_err *err);

@@ -26,6 +26,7 @@ enum weft_rc cli_engine_start(const struct cli *cli, const struct engine_setup_o
     *ce = (struct cli_engine){
         .signal_fd = -1,
         .stop_ms = cli->cfg.batching.stop_ms,
+        .left_behind = cli->left_behind,
         .show_progress = !cli->opt.quiet && isatty(STDERR_FILENO),
     };
     sigset_t set;
@@ -62,12 +63,9 @@ void cli_engine_stop(struct cli_engine *ce)
     clear_progress(ce);
     if (ce->inbox)
         engine_inbox_close(ce->inbox);
-    if (ce->engine && !engine_destroy(ce->engine)) {
-        /* A device call hangs in a thread that can't be ended: leave without running what would wait for it.
-         */
-        fflush(stdout);
-        _exit(ce->signal ? CLI_SIGNALLED + ce->signal : weft_rc_exit_status(WEFT_INTERNAL_ERROR));
-    }
+    bool leave = ce->leave_loading && ce->engine && engine_state(ce->engine) < ENGINE_READY;
+    if (leave || (ce->engine && !engine_destroy(ce->engine)))
+        *ce->left_behind = true;
     if (ce->signal_fd >= 0)
         close(ce->signal_fd);
     sigprocmask(SIG_SETMASK, &ce->old_mask, NULL);

@@ -19,16 +19,21 @@ struct cli_engine {
     sigset_t old_mask;
     int signal;         /* which one came; 0: none */
     int64_t give_up_us; /* after a signal: when to stop waiting for the engine */
-    int64_t wake_us;    /* the caller's: when cli_engine_wait returns at the latest (clock_now_us); 0: no limit */
+    int64_t
+        wake_us; /* the caller's: when cli_engine_wait returns at the latest (clock_now_us); 0: no limit */
     int64_t stop_ms;
     bool show_progress; /* loading is told on standard error, a terminal */
     bool progress_shown;
+    bool
+        leave_loading; /* the command's to set: an engine that is still loading needn't be waited for at the end */
+    bool *left_behind; /* struct cli's */
 };
 
 /* Starts the engine. On failure nothing is left to stop. */
 enum weft_rc cli_engine_start(const struct cli *cli, const struct engine_setup_options *options,
                               struct cli_engine *ce, struct weft_err *err);
-/* Stops it; a zeroed struct is allowed. */
+/* Stops it; a zeroed struct is allowed. When a device call hangs, or the engine is still loading and leave_loading is set, the thread is
+ * left behind with all it uses, and *left_behind set. */
 void cli_engine_stop(struct cli_engine *ce);
 
 /*

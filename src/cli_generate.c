@@ -124,6 +124,7 @@ static enum weft_rc run_single(struct cli *cli, struct weft_err *err)
     if (rc == WEFT_OK) {
         r.rq.stream = cli->opt.stream || (!cli->opt.json && isatty(STDOUT_FILENO));
         rc = cli_engine_start(cli, NULL, &ce, err);
+        ce.leave_loading = true;
     }
     if (rc == WEFT_OK)
         rc = serve_single(cli, &ce, &r, err);
@@ -246,6 +247,7 @@ static enum weft_rc run_batch(struct cli *cli, struct weft_err *err)
     rc = cli_requests_read(cli, cli->opt.batch, &b.requests, err);
     if (rc == WEFT_OK)
         rc = cli_engine_start(cli, NULL, &b.ce, err);
+    b.ce.leave_loading = true;
     if (rc == WEFT_OK)
         rc = serve_batch(&b, err);
     if (rc == WEFT_OK)

@@ -189,7 +189,7 @@ enum weft_rc cli_text_close(struct cli_text *t, bool newline, struct weft_err *e
     if (t->filtered)
         text_filter_end(&t->filter, &t->safe);
     enum weft_rc rc = put(t, buf_str(&t->safe), t->safe.len, err);
-    if (rc == WEFT_OK && newline && t->last != '\n')
+    if (rc == WEFT_OK && newline && t->last && t->last != '\n')
         rc = put(t, "\n", 1, err);
     buf_free(&t->safe);
     mem_free(t);

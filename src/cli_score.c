@@ -65,6 +65,7 @@ static enum weft_rc run_score(struct cli *cli, struct weft_err *err)
     enum weft_rc rc = read_text(cli, &text, &ids, &rq, err);
     if (rc == WEFT_OK)
         rc = cli_engine_start(cli, &setup, &ce, err);
+    ce.leave_loading = true;
     if (rc == WEFT_OK)
         rc = cli_engine_ask(&ce, &rq, &end, err);
     if (rc == WEFT_OK && ce.signal) {
