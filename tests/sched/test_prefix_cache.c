@@ -270,6 +270,32 @@ static void test_fork_outlives_its_parent(void **state)
     sim_deinit(&g);
 }
 
+/* A fork that ends in the very step that copied its part-filled block, and its parent with it: what they leave is evicted in
+ * good order, children before parents. */
+static void test_fork_ends_with_its_parent(void **state)
+{
+    (void)state;
+    struct sim g;
+    setup(&g);
+    g.cfg.block_tokens = 3;
+    g.cfg.n_blocks = 4;
+    sim_start(&g);
+    struct request *parent = sim_submit(&g, "parent", PRIO_NORMAL, 8, 2, 1);
+    sim_step(&g);
+    struct request *child = sim_make(&g, "child", PRIO_NORMAL, 5, 1, 2);
+    memcpy(child->ids, parent->ids, 5 * sizeof(uint32_t));
+    child->fork_of = "parent";
+    assert_int_equal(sim_offer(&g, child, NULL), WEFT_OK);
+    sim_step(&g);
+    assert_true(req_is_over(parent) && req_is_over(child));
+    assert_int_equal(child->cached_tokens, 4);
+    struct request *next = sim_submit(&g, "next", PRIO_NORMAL, 8, 3, 3); /* takes the whole pool */
+    sim_run(&g, 20);
+    assert_int_equal(next->state, REQ_COMPLETED);
+    check_all_alone(&g);
+    sim_deinit(&g);
+}
+
 /* Under preemption too: what the cache still has is taken, the rest restored or recomputed. */
 static void test_resume_from_the_cache(void **state)
 {
@@ -308,6 +334,7 @@ int main(void)
         cmocka_unit_test(test_scoring_reads_no_cache),
         cmocka_unit_test(test_fork),
         cmocka_unit_test(test_fork_outlives_its_parent),
+        cmocka_unit_test(test_fork_ends_with_its_parent),
         cmocka_unit_test(test_resume_from_the_cache),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
