@@ -23,6 +23,8 @@ struct search {
     char name[STORE_NAME_MAX];
     struct store_chat chat;
     struct store_parser parser;
+    bool whole;  /* it has been read, and is being looked into */
+    size_t next; /* from this message on; SIZE_MAX: from the title on */
 };
 
 /* What a file doesn't say matters to nobody here. */
@@ -159,18 +161,23 @@ static bool look_in(struct search *s, const struct store_chat *c, struct search_
     return true;
 }
 
-static bool look_in_chat(struct search *s, const struct store_chat *c)
+/* Looks into a chat from message *next on (SIZE_MAX: from its title on) until about `bytes` of text are behind
+ * it. False when out of memory. */
+static bool look_in_chat(struct search *s, const struct store_chat *c, size_t *next, size_t bytes)
 {
-    struct search_hit title = {.in_title = true};
-    if (!look_in(s, c, &title, c->settings.title, strlen(c->settings.title)))
-        return false;
-    for (size_t i = 0; i < c->n_messages; i++) {
-        const struct store_message *m = &c->messages[i];
-        struct search_hit hit = {.message = i, .role = m->role, .time_ms = m->time_ms};
-        if (!look_in(s, c, &hit, buf_str(&m->text), m->text.len))
-            return false;
+    bool memory = true;
+    if (*next == SIZE_MAX) {
+        struct search_hit title = {.in_title = true};
+        memory = look_in(s, c, &title, c->settings.title, strlen(c->settings.title));
+        *next = 0;
     }
-    return true;
+    for (size_t seen = 0; memory && *next < c->n_messages && seen < bytes; ++*next) {
+        const struct store_message *m = &c->messages[*next];
+        struct search_hit hit = {.message = *next, .role = m->role, .time_ms = m->time_ms};
+        memory = look_in(s, c, &hit, buf_str(&m->text), m->text.len);
+        seen += m->text.len;
+    }
+    return memory;
 }
 
 /* --- steps --- */
@@ -217,15 +224,17 @@ static bool begin_file(struct search *s, struct weft_err *why)
     }
     snprintf(s->chat.id, sizeof s->chat.id, "%s", e->id);
     store_parser_init(&s->parser, &s->chat);
+    s->whole = false;
+    s->next = SIZE_MAX;
     return true;
 }
 
-/* Reads a piece of the file under way, or begins the next one; looks into it at its end. False when out of
- * memory. */
+/* Reads a piece of the file under way, or looks into a piece of what was read, or begins the next one. False when
+ * out of memory. */
 static bool advance(struct search *s)
 {
     struct weft_err why = {.code = WEFT_OK};
-    bool more = true, done = true;
+    bool more = true;
     if (s->fd < 0 && is_open(s, s->entries[s->progress.sessions].id)) {
         file_done(s);
         return true;
@@ -234,28 +243,41 @@ static bool advance(struct search *s)
         leave_out(s, &why);
         return true;
     }
-    const struct store_dir *dir = store_directory(s->store, &why);
-    if (!dir || store_file_read_some(dir, s->name, s->fd, &s->parser, &more, &why) != WEFT_OK) {
-        leave_out(s, &why);
+    if (s->whole) {
+        if (!look_in_chat(s, &s->chat, &s->next, STORE_READ_BYTES))
+            return false;
+        if (s->next == s->chat.n_messages) {
+            close_file(s);
+            file_done(s);
+        }
         return true;
     }
-    if (!more) {
-        done = look_in_chat(s, &s->chat);
-        close_file(s);
-        file_done(s);
+    const struct store_dir *dir = store_directory(s->store, &why);
+    if (!dir || store_file_read_some(dir, s->name, s->fd, &s->parser, &more, &why) != WEFT_OK)
+        leave_out(s, &why);
+    else
+        s->whole = !more;
+    return true;
+}
+
+/* Those that are open may change between two steps, so they are looked into at once. */
+static bool look_in_open(struct search *s)
+{
+    const struct store_session *o = NULL;
+    bool memory = true;
+    while (memory && (o = store_session_next(s->store, o))) {
+        size_t next = SIZE_MAX;
+        memory = look_in_chat(s, store_session_chat(o), &next, SIZE_MAX);
     }
-    return done;
+    return memory;
 }
 
 bool search_step(struct search *s, size_t bytes, struct weft_err *err)
 {
     bool memory = true;
-    if (!s->open_done) {
-        const struct store_session *o = NULL;
-        while (memory && (o = store_session_next(s->store, o)))
-            memory = look_in_chat(s, store_session_chat(o));
-        s->open_done = true;
-    }
+    if (!s->open_done)
+        memory = look_in_open(s);
+    s->open_done = true;
     for (size_t read = 0; memory && read < bytes; read += STORE_READ_BYTES) {
         if (s->progress.cut || s->progress.sessions == s->progress.n_sessions)
             return false;

@@ -54,7 +54,7 @@ enum weft_rc store_dir_failed(const struct store_dir *d, const char *what, const
                               struct weft_err *err);
 
 #define STORE_SUFFIX ".jsonl"
-enum { STORE_NAME_MAX = STORE_ID_MAX + 8, STORE_READ_BYTES = 1 << 18 };
+enum { STORE_NAME_MAX = STORE_ID_MAX + 8, STORE_READ_BYTES = 1 << 16 };
 
 struct store_file {
     char name[STORE_NAME_MAX];

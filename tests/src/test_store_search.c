@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include <time.h>
+
 #include "engine/base/clock.h"
 #include "engine/base/hash.h"
 #include "engine/base/log.h"
@@ -322,17 +324,18 @@ static void many_megabytes_are_streamed(void **state)
     struct search *s;
     size_t n;
     assert_int_equal(search_create(st, "here it is", &s, &err), WEFT_OK);
-    int64_t begun = clock_now_us(), longest = 0;
+    int64_t longest = 0;
+    clock_t begun = clock();
     for (bool more = true; more;) {
         int64_t before = clock_now_us();
-        more = search_step(s, 1 << 18, &err);
+        more = search_step(s, STORE_READ_BYTES, &err);
         int64_t took = clock_now_us() - before;
         longest = took > longest ? took : longest;
     }
-    double ms = (double)(clock_now_us() - begun) / 1000;
+    double ms = (double)(clock() - begun) * 1000 / CLOCKS_PER_SEC; /* of this processor, however busy it is */
     double mb = (double)search_progress(s).n_bytes / 1e6;
-    print_message("%.1f MB in %.0f ms: %.0f MB/s; the longest step %.1f ms\n", mb, ms, mb / ms * 1000,
-                  (double)longest / 1000);
+    print_message("%.1f MB in %.0f ms of processor time: %.0f MB/s; the longest step %.1f ms\n", mb, ms,
+                  mb / ms * 1000, (double)longest / 1000);
     search_hits(s, &n);
     assert_int_equal(n, 1);
     search_destroy(s);
