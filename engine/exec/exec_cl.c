@@ -20,15 +20,24 @@
 #include "engine/exec/exec_cl_impl.h"
 #include "engine/exec/pocl_cache.h"
 
-static enum weft_rc check_precision(const char *precision, struct weft_err *err)
+/* What "auto" means: fp32 is exact, so it stays until int8 has been judged on more than one model. */
+static enum weft_rc choose_precision(const char *precision, bool *int8, struct weft_err *err)
 {
-    if (!precision || strcmp(precision, "auto") == 0 || strcmp(precision, "fp32") == 0)
-        return WEFT_OK;
-    weft_err_set(err, WEFT_CONFIG_INVALID,
-                 "device.precision is \"%s\"; this build computes in fp32 (auto, fp32)", precision);
+    static const struct {
+        const char *name;
+        bool int8;
+    } known[] = {{"auto", false}, {"fp32", false}, {"int8", true}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (!precision || strcmp(precision, known[i].name) == 0) {
+            *int8 = known[i].int8;
+            return WEFT_OK;
+        }
+    }
+    weft_err_set(err, WEFT_CONFIG_INVALID, "device.precision is \"%s\"; allowed are auto, fp32, int8",
+                 precision);
     weft_err_str(err, "key", "device.precision");
     weft_err_str(err, "value", precision);
-    weft_err_str(err, "allowed", "auto, fp32");
+    weft_err_str(err, "allowed", "auto, fp32, int8");
     return WEFT_CONFIG_INVALID;
 }
 
@@ -130,6 +139,8 @@ static enum weft_rc device_up(struct exec_cl *x, struct weft_err *err)
         setenv("POCL_MAX_PTHREAD_COUNT", n, 1); /* read at PoCL's first use */
     }
     pocl_cache_begin(cfg->cache_dir, cache, &pocl);
+    if (x->shape.int8)
+        x->shape.dot = dot_path_choose(cfg->device, cache);
     enum weft_rc rc = device_fill(x, cache, err);
     const bool ours = !rc && is_pocl(&d->ocl);
     pocl_cache_end(&pocl, ours);
@@ -157,7 +168,7 @@ static void describe(struct exec_cl *x)
     struct exec_info *info = &x->base.info;
     snprintf(info->name, sizeof info->name, "%s %s", word, d->type);
     snprintf(info->device, sizeof info->device, "%s", d->name);
-    snprintf(info->precision, sizeof info->precision, "fp32");
+    snprintf(info->precision, sizeof info->precision, "%s", x->shape.int8 ? "int8" : "fp32");
     info->device_bytes = x->device.ocl.allocated;
     info->host_memory = x->device.ocl.host_memory;
 }
@@ -324,7 +335,8 @@ static enum weft_rc prepare(struct exec_cl *x, struct weft_err *err)
                                   .n_head_kv = s->n_head_kv,
                                   .head_dim = s->head_dim,
                                   .block_tokens = cfg->block_tokens,
-                                  .types = weights_types(x->model)};
+                                  .types = weights_types(x->model),
+                                  .int8 = x->shape.int8};
     info->n_vocab = s->n_vocab;
     info->block_tokens = cfg->block_tokens;
     info->block_bytes = block_bytes(&x->shape);
@@ -354,7 +366,8 @@ enum weft_rc exec_cl_create(const struct model *model, const struct exec_cl_conf
                             struct weft_err *err)
 {
     *out = NULL;
-    enum weft_rc rc = check_precision(cfg->precision, err);
+    bool int8 = false;
+    enum weft_rc rc = choose_precision(cfg->precision, &int8, err);
     if (!rc)
         rc = check_model(model, err);
     if (rc)
@@ -362,7 +375,7 @@ enum weft_rc exec_cl_create(const struct model *model, const struct exec_cl_conf
     struct exec_cl *x = mem_calloc(1, sizeof *x);
     if (!x)
         return weft_err_nomem(err, "executor", sizeof *x);
-    *x = (struct exec_cl){.base = {.v = &cl_vtab}, .model = model, .cfg = *cfg};
+    *x = (struct exec_cl){.base = {.v = &cl_vtab}, .model = model, .cfg = *cfg, .shape = {.int8 = int8}};
     x->cfg.device = x->device_name = mem_strdup(cfg->device ? cfg->device : "auto");
     x->cfg.cache_dir = x->cache_dir = mem_strdup(cfg->cache_dir);
     if (!x->device_name || (cfg->cache_dir && !x->cache_dir))

@@ -13,6 +13,8 @@ enum weft_rc forward_init(struct ocl *o, struct ops *ops, const struct weights *
                         .heads_stride = round_up(shape->n_head * shape->head_dim, REPACK_INPUTS),
                         .ff_stride = round_up(shape->n_ff, REPACK_INPUTS),
                         .logits_stride = output_rows};
+    const uint32_t widest = f.ff_stride > f.heads_stride ? f.ff_stride : f.heads_stride;
+    const size_t codes = ops->shape.int8 ? (widest > f.embd_stride ? widest : f.embd_stride) : 0;
     const size_t rows = b->limits.max_tokens + OPS_SPARE_ROWS,
                  outputs = b->limits.max_logits + OPS_SPARE_ROWS;
     const struct {
@@ -29,6 +31,9 @@ enum weft_rc forward_init(struct ocl *o, struct ops *ops, const struct weights *
         {&f.ff, rows * f.ff_stride * sizeof(float), "feed-forward states", true},
         {&f.picked, outputs * f.embd_stride * sizeof(float), "states for logits", true},
         {&f.logits, outputs * f.logits_stride * sizeof(float), "logits", false},
+        {&f.codes, (rows > outputs ? rows : outputs) * codes, "int8 activations", true},
+        {&f.factors, (rows > outputs ? rows : outputs) * codes / REPACK_INPUTS * 2 * sizeof(float),
+         "scales of int8 activations", true},
         {&f.tokens, b->limits.max_tokens * sizeof *b->tokens, "tokens", false},
         {&f.tables, b->max_tables * sizeof *b->tables, "block tables", false},
         {&f.decode, b->max_jobs * sizeof *b->decode, "decode jobs", false},
@@ -54,9 +59,9 @@ enum weft_rc forward_init(struct ocl *o, struct ops *ops, const struct weights *
 
 void forward_deinit(struct forward *f)
 {
-    struct ocl_buf *all[] = {&f->x,      &f->h,       &f->qkv,    &f->q,      &f->att,
-                             &f->ff,     &f->picked,  &f->logits, &f->tokens, &f->tables,
-                             &f->decode, &f->prefill, &f->merges, &f->rows,   &f->partials};
+    struct ocl_buf *all[] = {&f->x,      &f->h,      &f->qkv,      &f->q,      &f->att,    &f->ff,
+                             &f->picked, &f->logits, &f->tokens,   &f->tables, &f->decode, &f->prefill,
+                             &f->merges, &f->rows,   &f->partials, &f->codes,  &f->factors};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         ocl_buf_free(f->o, all[i]);
     *f = (struct forward){0};
@@ -82,6 +87,24 @@ static enum weft_rc upload(struct forward *f, const struct batch *b, struct weft
     return rc;
 }
 
+/* What matrices multiply: quantised when the first of them wants it, and then for all. */
+struct input {
+    struct rows x;
+    bool quantised;
+};
+
+static enum weft_rc multiply(struct forward *f, struct input *in, const struct matrix *m, struct rows y,
+                             uint32_t n, enum ops_mode mode, struct weft_err *err)
+{
+    if (!ops_takes_int8(f->ops, m))
+        return ops_matmul(f->ops, m, in->x, y, n, mode, err);
+    enum weft_rc rc = WEFT_OK;
+    if (!in->quantised)
+        rc = ops_quantize(f->ops, in->x, m->n_blocks, &f->codes, &f->factors, n, err);
+    in->quantised = true;
+    return rc ? rc : ops_matmul_i8(f->ops, m, &f->codes, &f->factors, y, n, mode, err);
+}
+
 static enum weft_rc run_attention(struct forward *f, const struct batch *b, const struct ops_kv *kv,
                                   uint32_t layer, struct weft_err *err)
 {
@@ -90,12 +113,13 @@ static enum weft_rc run_attention(struct forward *f, const struct batch *b, cons
     const struct rows x = {&f->x, f->embd_stride, 0}, h = {&f->h, f->embd_stride, 0};
     const struct rows qkv = {&f->qkv, f->w->qkv_rows, 0};
     const struct rows q = {&f->q, f->heads_stride, 0}, att = {&f->att, f->heads_stride, 0};
+    struct input normed = {h, false}, attended = {att, false};
     const uint32_t at[WEIGHTS_QKV_MAX] = {0, f->w->k_at, f->w->v_at};
 
     enum weft_rc rc =
         ops_rmsnorm(f->ops, x, &l->attn_norm, NULL, h, f->shape->n_embd, f->shape->rms_eps, n, err);
     for (unsigned i = 0; i < l->n_qkv && !rc; i++)
-        rc = ops_matmul(f->ops, &l->qkv[i], h, (struct rows){qkv.buf, qkv.stride, at[i]}, n, OPS_STORE, err);
+        rc = multiply(f, &normed, &l->qkv[i], (struct rows){qkv.buf, qkv.stride, at[i]}, n, OPS_STORE, err);
     if (!rc)
         rc = ops_rope_store(f->ops, qkv, f->w->k_at, f->w->v_at, &f->tokens, &f->w->rope, f->shape->n_rot, q,
                             kv, layer, n, err);
@@ -108,7 +132,7 @@ static enum weft_rc run_attention(struct forward *f, const struct batch *b, cons
     if (!rc)
         rc = ops_attention_merge(f->ops, &f->partials, &f->merges, att, b->n_merges, err);
     if (!rc)
-        rc = ops_matmul(f->ops, &l->attn_output, att, x, n, OPS_ADD, err);
+        rc = multiply(f, &attended, &l->attn_output, x, n, OPS_ADD, err);
     return rc;
 }
 
@@ -117,15 +141,16 @@ static enum weft_rc run_feed_forward(struct forward *f, uint32_t n, uint32_t lay
     const struct weights_layer *l = &f->w->layers[layer];
     const struct rows x = {&f->x, f->embd_stride, 0}, h = {&f->h, f->embd_stride, 0};
     const struct rows ff = {&f->ff, f->ff_stride, 0};
+    struct input normed = {h, false}, gated = {ff, false};
 
     enum weft_rc rc =
         ops_rmsnorm(f->ops, x, &l->ffn_norm, NULL, h, f->shape->n_embd, f->shape->rms_eps, n, err);
     if (!rc)
-        rc = ops_matmul(f->ops, &l->gate, h, ff, n, OPS_STORE, err);
+        rc = multiply(f, &normed, &l->gate, ff, n, OPS_STORE, err);
     if (!rc)
-        rc = ops_matmul(f->ops, &l->up, h, ff, n, OPS_SILU_MUL, err);
+        rc = multiply(f, &normed, &l->up, ff, n, OPS_SILU_MUL, err);
     if (!rc)
-        rc = ops_matmul(f->ops, &l->down, ff, x, n, OPS_ADD, err);
+        rc = multiply(f, &gated, &l->down, x, n, OPS_ADD, err);
     return rc;
 }
 
@@ -134,6 +159,7 @@ enum weft_rc forward_run(struct forward *f, const struct batch *b, const struct 
 {
     const struct rows x = {&f->x, f->embd_stride, 0}, picked = {&f->picked, f->embd_stride, 0};
     const struct rows logits = {&f->logits, f->logits_stride, 0};
+    struct input wanted = {picked, false};
 
     enum weft_rc rc = upload(f, b, err);
     if (!rc)
@@ -147,7 +173,7 @@ enum weft_rc forward_run(struct forward *f, const struct batch *b, const struct 
         rc = ops_rmsnorm(f->ops, x, &f->w->output_norm, &f->rows, picked, f->shape->n_embd, f->shape->rms_eps,
                          b->n_rows, err);
     if (!rc && b->n_rows)
-        rc = ops_matmul(f->ops, f->w->tied ? &f->w->embd : &f->w->output, picked, logits, b->n_rows,
-                        OPS_STORE, err);
+        rc =
+            multiply(f, &wanted, f->w->tied ? &f->w->embd : &f->w->output, logits, b->n_rows, OPS_STORE, err);
     return rc;
 }

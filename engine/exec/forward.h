@@ -12,6 +12,8 @@
  *     ff  = matmul(h) by gate;  ff = silu(ff) × matmul(h) by up
  *     x  += matmul(ff)
  *   logits = matmul(rmsnorm(x[wanted rows]))            [rows][vocabulary]
+ *
+ * In int8, what a matrix of quantised weights multiplies is quantised first (once where several share it).
  */
 #ifndef WEFT_EXEC_FORWARD_H
 #define WEFT_EXEC_FORWARD_H
@@ -26,6 +28,7 @@ struct forward {
     const struct model_shape *shape;
     /* Activations, a row a token (OPS_SPARE_ROWS more). */
     struct ocl_buf x, h, qkv, q, att, ff, picked, logits;
+    struct ocl_buf codes, factors; /* one matrix's input in int8; empty in fp32 */
     uint32_t embd_stride, heads_stride, ff_stride, logits_stride; /* floats */
     /* What batch_build made. */
     struct ocl_buf tokens, tables, decode, prefill, merges, rows, partials;

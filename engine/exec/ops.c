@@ -34,23 +34,39 @@ static enum weft_rc open_program(struct ops *ops, const struct program_spec *spe
     return rc;
 }
 
+/* Types whose weights are integers, so that they can meet int8 activations. */
+static bool is_quantised(enum quant_type type)
+{
+    return type == QUANT_Q4_0 || type == QUANT_Q4_1 || type == QUANT_Q8_0;
+}
+
+bool ops_takes_int8(const struct ops *ops, const struct matrix *m)
+{
+    return ops->shape.int8 && is_quantised(m->type);
+}
+
+/* The embedding's kernel, and one matmul a tile: that for int8 activations where the type and the precision ask for it. */
 static enum weft_rc open_weight_program(struct ops *ops, size_t which, int cache_fd, struct weft_err *err)
 {
     const enum quant_type type = weight_types[which].type;
+    const bool int8 = ops->shape.int8 && is_quantised(type);
+    const char *file = int8 ? "matmul_i8.cl" : "matmul.cl", *stem = int8 ? "matmul_i8" : "matmul";
     struct program_spec spec = {.name = quant_info(type)->name,
                                 .parts = {"common.clh", weight_types[which].define, "weights.clh", "embed.cl",
-                                          "#define TB 1", "matmul.cl", "#undef TB\n#define TB 4", "matmul.cl",
-                                          "#undef TB\n#define TB 8", "matmul.cl", "#undef TB\n#define TB 12",
-                                          "matmul.cl"}};
+                                          int8 ? dot_path_define(ops->shape.dot) : "#define NO_DOT",
+                                          int8 ? "dot.clh" : "#define NO_DOT", "#define TB 1", file,
+                                          "#undef TB\n#define TB 4", file, "#undef TB\n#define TB 8", file,
+                                          "#undef TB\n#define TB 12", file}};
     ops_options(ops->o, &spec);
+    struct ocl_kernel *kernels = int8 ? ops->matmul_i8[type] : ops->matmul[type];
     struct program *p;
     enum weft_rc rc = open_program(ops, &spec, cache_fd, &p, err);
     if (!rc)
         rc = program_kernel(p, "embed", "embed", &ops->embed[type], err);
     for (unsigned i = 0; i < OPS_TILES && !rc; i++) {
         char function[32];
-        snprintf(function, sizeof function, "matmul_%u", tiles[i]);
-        rc = program_kernel(p, function, "matmul", &ops->matmul[type][i], err);
+        snprintf(function, sizeof function, "%s_%u", stem, tiles[i]);
+        rc = program_kernel(p, function, stem, &kernels[i], err);
     }
     return rc;
 }
@@ -58,9 +74,9 @@ static enum weft_rc open_weight_program(struct ops *ops, size_t which, int cache
 static enum weft_rc open_layer_program(struct ops *ops, int cache_fd, struct weft_err *err)
 {
     struct program_spec spec = {.name = "layer",
-                                .parts = {"common.clh", "attention.clh", "norm.cl", "rope.cl", "#define TQ 1",
-                                          "attention.cl", "#undef TQ\n#define TQ 4", "attention.cl",
-                                          "attention_merge.cl"}};
+                                .parts = {"common.clh", "attention.clh", "norm.cl", "quantize.cl", "rope.cl",
+                                          "#define TQ 1", "attention.cl", "#undef TQ\n#define TQ 4",
+                                          "attention.cl", "attention_merge.cl"}};
     ops_options(ops->o, &spec);
     const size_t n = strlen(spec.options);
     const struct ops_shape *s = &ops->shape;
@@ -72,6 +88,7 @@ static enum weft_rc open_layer_program(struct ops *ops, int cache_fd, struct wef
         struct ocl_kernel *kernel;
     } kernels[] = {
         {"rmsnorm", "rmsnorm", &ops->rmsnorm},
+        {"quantize", "quantize", &ops->quantize},
         {"rope_store", "rope_store", &ops->rope_store},
         {"attention_1", "attention (decode)", &ops->attention_decode},
         {"attention_4", "attention (prefill)", &ops->attention_prefill},
@@ -112,11 +129,13 @@ void ops_destroy(struct ops *ops)
 {
     for (unsigned t = 0; t < QUANT_TYPE_LIMIT; t++) {
         program_kernel_free(&ops->embed[t]);
-        for (unsigned i = 0; i < OPS_TILES; i++)
+        for (unsigned i = 0; i < OPS_TILES; i++) {
             program_kernel_free(&ops->matmul[t][i]);
+            program_kernel_free(&ops->matmul_i8[t][i]);
+        }
     }
-    struct ocl_kernel *others[] = {&ops->rmsnorm, &ops->rope_store, &ops->attention_decode,
-                                   &ops->attention_prefill, &ops->attention_merge};
+    struct ocl_kernel *others[] = {&ops->quantize,         &ops->rmsnorm,           &ops->rope_store,
+                                   &ops->attention_decode, &ops->attention_prefill, &ops->attention_merge};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         program_kernel_free(others[i]);
     for (unsigned i = 0; i < ops->n_programs; i++)
@@ -161,6 +180,29 @@ enum weft_rc ops_matmul(struct ops *ops, const struct matrix *m, struct rows x, 
         OCL_ARG(y_stride),    OCL_ARG(y_at),       OCL_ARG(n_groups), OCL_ARG(n_blocks), OCL_ARG(how)};
     return ocl_launch(ops->o, &ops->matmul[m->type][tile], m->n_groups, (n + tiles[tile] - 1) / tiles[tile],
                       args, N_ARGS(args), err);
+}
+
+enum weft_rc ops_quantize(struct ops *ops, struct rows x, uint32_t n_blocks, const struct ocl_buf *xq,
+                          const struct ocl_buf *factors, uint32_t n, struct weft_err *err)
+{
+    const cl_int stride = (cl_int)x.stride, blocks = (cl_int)n_blocks;
+    const struct ocl_arg args[] = {OCL_BUF(x.buf), OCL_ARG(stride), OCL_BUF(xq), OCL_BUF(factors),
+                                   OCL_ARG(blocks)};
+    return ocl_launch(ops->o, &ops->quantize, n_blocks, n, args, N_ARGS(args), err);
+}
+
+enum weft_rc ops_matmul_i8(struct ops *ops, const struct matrix *m, const struct ocl_buf *xq,
+                           const struct ocl_buf *factors, struct rows y, uint32_t n, enum ops_mode mode,
+                           struct weft_err *err)
+{
+    const unsigned tile = best_tile(n);
+    const cl_int y_stride = (cl_int)y.stride, y_at = (cl_int)y.at, n_groups = (cl_int)m->n_groups;
+    const cl_int n_blocks = (cl_int)m->n_blocks, how = (cl_int)mode;
+    const struct ocl_arg args[] = {
+        OCL_BUF(&m->weights), OCL_BUF(&m->scales), OCL_BUF(xq),       OCL_BUF(factors),  OCL_BUF(y.buf),
+        OCL_ARG(y_stride),    OCL_ARG(y_at),       OCL_ARG(n_groups), OCL_ARG(n_blocks), OCL_ARG(how)};
+    return ocl_launch(ops->o, &ops->matmul_i8[m->type][tile], m->n_groups,
+                      (n + tiles[tile] - 1) / tiles[tile], args, N_ARGS(args), err);
 }
 
 enum weft_rc ops_rmsnorm(struct ops *ops, struct rows x, const struct ocl_buf *w, const struct ocl_buf *rows,
@@ -247,11 +289,14 @@ enum weft_rc ops_prime(struct ops *ops, const struct ocl_buf *any, struct weft_e
             continue;
         rc = ops_embed(ops, &m, any, r, 0, err);
         for (unsigned i = 0; i < OPS_TILES && !rc; i++)
-            rc = ops_matmul(ops, &m, r, r, tiles[i], OPS_STORE, err);
+            rc = ops_takes_int8(ops, &m) ? ops_matmul_i8(ops, &m, any, any, r, tiles[i], OPS_STORE, err)
+                                         : ops_matmul(ops, &m, r, r, tiles[i], OPS_STORE, err);
     }
     ops->shape.n_head = ops->shape.n_head_kv = 0;
     if (!rc)
         rc = ops_rmsnorm(ops, r, any, NULL, r, 0, 1.0f, 0, err);
+    if (!rc)
+        rc = ops_quantize(ops, r, 0, any, any, 0, err);
     if (!rc)
         rc = ops_rope_store(ops, r, 0, 0, any, any, 0, r, &kv, 0, 0, err);
     if (!rc)

@@ -9,6 +9,7 @@
 #ifndef WEFT_EXEC_OPS_H
 #define WEFT_EXEC_OPS_H
 
+#include "engine/exec/dot.h"
 #include "engine/exec/ocl.h"
 #include "engine/exec/program.h"
 #include "engine/exec/repack.h"
@@ -24,7 +25,9 @@ enum {
 /* What the kernels are compiled for. */
 struct ops_shape {
     uint32_t n_layer, n_head, n_head_kv, head_dim, block_tokens;
-    uint64_t types; /* bit t: weight type t occurs */
+    uint64_t types;    /* bit t: weight type t occurs */
+    bool int8;         /* products with quantised weights take int8 activations */
+    enum dot_path dot; /* how they are summed */
 };
 
 struct ops {
@@ -33,8 +36,9 @@ struct ops {
     struct program programs[OPS_PROGRAMS_MAX];
     unsigned n_programs;
     struct ocl_kernel matmul[QUANT_TYPE_LIMIT][OPS_TILES];
+    struct ocl_kernel matmul_i8[QUANT_TYPE_LIMIT][OPS_TILES];
     struct ocl_kernel embed[QUANT_TYPE_LIMIT];
-    struct ocl_kernel rmsnorm, rope_store, attention_decode, attention_prefill, attention_merge;
+    struct ocl_kernel quantize, rmsnorm, rope_store, attention_decode, attention_prefill, attention_merge;
 };
 
 /* The options that all programs are built with: language version, rounding, LWS. */
@@ -76,6 +80,15 @@ enum ops_mode { OPS_STORE, OPS_ADD, OPS_SILU_MUL }; /* kernels/matmul.cl */
 /* y[i] (mode) m x[i], for n rows. */
 enum weft_rc ops_matmul(struct ops *ops, const struct matrix *m, struct rows x, struct rows y, uint32_t n,
                         enum ops_mode mode, struct weft_err *err);
+
+/* Whether products with m take int8 activations: ops_matmul_i8 instead of ops_matmul. */
+bool ops_takes_int8(const struct ops *ops, const struct matrix *m);
+/* Codes of n rows of n_blocks × 32 values: xq has 32 bytes a block, factors 8 (kernels/quantize.cl). */
+enum weft_rc ops_quantize(struct ops *ops, struct rows x, uint32_t n_blocks, const struct ocl_buf *xq,
+                          const struct ocl_buf *factors, uint32_t n, struct weft_err *err);
+enum weft_rc ops_matmul_i8(struct ops *ops, const struct matrix *m, const struct ocl_buf *xq,
+                           const struct ocl_buf *factors, struct rows y, uint32_t n, enum ops_mode mode,
+                           struct weft_err *err);
 
 /* y[i] = normalised x[rows[i]] × w; rows NULL: x[i]. */
 enum weft_rc ops_rmsnorm(struct ops *ops, struct rows x, const struct ocl_buf *w, const struct ocl_buf *rows,

@@ -1,0 +1,250 @@
+#include "engine/exec/dot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine/base/embed.h"
+#include "engine/base/hash.h"
+#include "engine/base/log.h"
+#include "engine/exec/ops.h"
+
+static const struct {
+    const char *name, *define;
+} paths[] = {
+    [DOT_PLAIN] = {"plain", "#define DOT_PLAIN"},
+    [DOT_MADDUBS] = {"maddubs", "#define DOT_MADDUBS"},
+    [DOT_VNNI] = {"vnni", "#define DOT_VNNI"},
+};
+
+const char *dot_path_name(enum dot_path p)
+{
+    return paths[p].name;
+}
+
+const char *dot_path_define(enum dot_path p)
+{
+    return paths[p].define;
+}
+
+bool dot_path_supported(enum dot_path p)
+{
+    if (p == DOT_PLAIN)
+        return true;
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+    __builtin_cpu_init();
+    bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                __builtin_cpu_supports("avx512vl");
+    return wide && (p == DOT_MADDUBS || __builtin_cpu_supports("avx512vnni"));
+#else
+    return false;
+#endif
+}
+
+/* The self-check's matrices: two groups of rows, three blocks, a tile and a bit of tokens. */
+enum { CHECK_ROWS = 32, CHECK_INPUTS = 96, CHECK_TOKENS = 9, CHECK_BLOCK_MAX = 34 };
+
+struct check {
+    struct ocl *o;
+    struct matrix m;
+    struct ocl_buf x, xq, factors, y;
+};
+
+/* y by one way, for one weight type. */
+static bool check_multiply(struct check *c, enum dot_path p, float *y)
+{
+    const struct ops_shape shape = {.n_layer = 1,
+                                    .n_head = 1,
+                                    .n_head_kv = 1,
+                                    .head_dim = 16,
+                                    .block_tokens = 16,
+                                    .types = (uint64_t)1 << c->m.type,
+                                    .int8 = true,
+                                    .dot = p};
+    struct ops ops;
+    if (ops_create(c->o, &shape, -1, NULL, NULL, &ops, NULL))
+        return false;
+    const struct rows x = {&c->x, CHECK_INPUTS, 0}, out = {&c->y, CHECK_ROWS, 0};
+    bool good = !ops_quantize(&ops, x, c->m.n_blocks, &c->xq, &c->factors, CHECK_TOKENS, NULL) &&
+                !ops_matmul_i8(&ops, &c->m, &c->xq, &c->factors, out, CHECK_TOKENS, OPS_STORE, NULL) &&
+                !ocl_read(c->o, &c->y, 0, y, CHECK_TOKENS * CHECK_ROWS * sizeof *y, NULL) &&
+                !ocl_finish(c->o, NULL);
+    ops_destroy(&ops);
+    return good;
+}
+
+static bool check_type(struct ocl *o, enum dot_path p, enum quant_type type)
+{
+    static const size_t rows = CHECK_TOKENS + OPS_SPARE_ROWS;
+    const struct quant_info *q = quant_info(type);
+    uint8_t weights[CHECK_ROWS * CHECK_INPUTS / 32 * CHECK_BLOCK_MAX];
+    float x[CHECK_TOKENS * CHECK_INPUTS], plain[CHECK_TOKENS * CHECK_ROWS], wide[CHECK_TOKENS * CHECK_ROWS];
+    struct check c = {.o = o};
+    struct rng r;
+    rng_seed(&r, type);
+    for (size_t i = 0; i < sizeof weights; i++)
+        weights[i] = (uint8_t)rng_u64(&r);
+    for (size_t i = 0; i < sizeof weights; i += q->block_bytes) { /* scales of moderate size */
+        const uint16_t d = quant_f32_to_f16((float)rng_unit(&r) + 0.5f),
+                       m = quant_f32_to_f16(-(float)rng_unit(&r));
+        memcpy(weights + i, &d, sizeof d);
+        if (type == QUANT_Q4_1 && i + 4 <= sizeof weights)
+            memcpy(weights + i + 2, &m, sizeof m);
+        if (i + 2 * q->block_bytes > sizeof weights)
+            break;
+    }
+    for (size_t i = 0; i < CHECK_TOKENS * CHECK_INPUTS; i++)
+        x[i] = i % 7 == 0 ? 1.0f : (float)(rng_unit(&r) * 2 - 1); /* with many largest codes */
+    const struct gguf_tensor t = {.name_z = "self-check",
+                                  .type = type,
+                                  .n_dims = 2,
+                                  .dim = {CHECK_INPUTS, CHECK_ROWS, 1, 1},
+                                  .data = weights,
+                                  .size = sizeof weights};
+    const struct gguf_tensor *part = &t;
+    bool good = !matrix_create(o, &part, 1, "self-check", &c.m, NULL) &&
+                !ocl_buf_create(o, rows * CHECK_INPUTS * sizeof(float), "self-check", &c.x, NULL) &&
+                !ocl_buf_create(o, rows * CHECK_INPUTS, "self-check", &c.xq, NULL) &&
+                !ocl_buf_create(o, rows * CHECK_INPUTS / 32 * 8, "self-check", &c.factors, NULL) &&
+                !ocl_buf_create(o, rows * CHECK_ROWS * sizeof(float), "self-check", &c.y, NULL) &&
+                !ocl_write(o, &c.x, 0, x, sizeof x, NULL) && check_multiply(&c, DOT_PLAIN, plain) &&
+                check_multiply(&c, p, wide) && memcmp(plain, wide, sizeof plain) == 0;
+    ocl_finish(o, NULL);
+    ocl_buf_free(o, &c.x);
+    ocl_buf_free(o, &c.xq);
+    ocl_buf_free(o, &c.factors);
+    ocl_buf_free(o, &c.y);
+    matrix_free(o, &c.m);
+    return good;
+}
+
+bool dot_path_agrees(struct ocl *o, enum dot_path p)
+{
+    return check_type(o, p, QUANT_Q4_0) && check_type(o, p, QUANT_Q4_1) && check_type(o, p, QUANT_Q8_0);
+}
+
+/* In the child: 0 when the way works here. Noise of a compiler that gives up goes nowhere. */
+static int try_path(const char *selection, enum dot_path p)
+{
+    enum { PATIENCE_S = 60 };
+    struct ocl o;
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGALRM, SIG_DFL);
+    signal(SIGABRT, SIG_DFL);
+    signal(SIGSEGV, SIG_DFL);
+    signal(SIGILL, SIG_DFL);
+    alarm(PATIENCE_S);
+    log_close();
+    int null = open("/dev/null", O_RDWR);
+    if (null >= 0) {
+        dup2(null, 1);
+        dup2(null, 2);
+    }
+    if (ocl_open(selection, false, &o, NULL) || strcmp(o.info.platform, "Portable Computing Language") != 0 ||
+        strcmp(o.info.type, "cpu") != 0)
+        return 1;
+    return dot_path_agrees(&o, p) ? 0 : 1;
+}
+
+enum answer { NO, YES, UNKNOWN };
+
+/* UNKNOWN where the child ran out of time or there was none: nothing to remember. */
+static enum answer ask_child(const char *selection, enum dot_path p)
+{
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(try_path(selection, p));
+    if (child < 0)
+        return UNKNOWN;
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            return UNKNOWN;
+    if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGALRM || WTERMSIG(status) == SIGKILL))
+        return UNKNOWN;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? YES : NO;
+}
+
+/* The verdict's file: its name says what it depends on. */
+static void verdict_name(const char *selection, char out[32])
+{
+    static const char *const sources[] = {"common.clh", "weights.clh", "dot.clh", "matmul_i8.cl",
+                                          "quantize.cl"};
+    uint64_t h = FNV1A64_INIT;
+    h = fnv1a64(h, selection, strlen(selection) + 1);
+    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
+        const struct weft_embedded *f = weft_embedded_find(weft_embedded_kernels, sources[i]);
+        if (f)
+            h = fnv1a64(h, f->data, f->size);
+    }
+    for (unsigned p = DOT_PLAIN; p <= DOT_VNNI; p++)
+        h = fnv1a64_u32(h, dot_path_supported((enum dot_path)p));
+    snprintf(out, 32, "%016llx.dot", (unsigned long long)mix64(h));
+}
+
+static bool read_verdict(int dir_fd, const char *name, enum dot_path *out)
+{
+    char text[16] = "";
+    int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    for (unsigned p = DOT_PLAIN; n > 0 && p <= DOT_VNNI; p++) {
+        if (strcmp(text, paths[p].name) == 0 && dot_path_supported((enum dot_path)p)) {
+            *out = (enum dot_path)p;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void write_verdict(int dir_fd, const char *name, enum dot_path p)
+{
+    char temp[48];
+    const size_t n = strlen(paths[p].name);
+    snprintf(temp, sizeof temp, ".%s.%ld", name, (long)getpid());
+    int fd = openat(dir_fd, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return;
+    bool good = write(fd, paths[p].name, n) == (ssize_t)n && fsync(fd) == 0;
+    good = close(fd) == 0 && good;
+    if (!good || renameat(dir_fd, temp, dir_fd, name))
+        unlinkat(dir_fd, temp, 0);
+}
+
+/* The verdict of this process, plus 1; 0: none yet. A fact of the machine, and not to be asked for twice: a child of a
+ * process that has used OpenCL lacks the runtime's threads and would only run into its time limit. */
+static atomic_int remembered;
+
+enum dot_path dot_path_choose(const char *selection, int dir_fd)
+{
+    char name[32];
+    enum dot_path best = DOT_PLAIN;
+    bool certain = true;
+    const int before = atomic_load(&remembered);
+    if (before)
+        return (enum dot_path)(before - 1);
+    verdict_name(selection, name);
+    if (dir_fd < 0 || !read_verdict(dir_fd, name, &best)) {
+        for (int p = DOT_VNNI; p > DOT_PLAIN && best == DOT_PLAIN; p--) {
+            enum answer a =
+                dot_path_supported((enum dot_path)p) ? ask_child(selection, (enum dot_path)p) : NO;
+            certain = certain && a != UNKNOWN;
+            if (a == YES)
+                best = (enum dot_path)p;
+        }
+        if (dir_fd >= 0 && certain)
+            write_verdict(dir_fd, name, best);
+    }
+    log_msg(LOG_INFO, "int8 products are summed by %s", paths[best].name);
+    atomic_store(&remembered, (int)best + 1);
+    return best;
+}
