@@ -143,8 +143,7 @@ void sched_preempt(struct sched *s, struct request *r, const struct request *by,
 
 /* Preemption for memory */
 
-/* Who leaves so that `needy` gets a block: the first in order that would free one, possibly `needy` itself.
- */
+/* Who leaves so that `needy` gets a block: the first in order that would free one, or `needy` itself. */
 static struct request *memory_victim(const struct sched *s, struct request *needy)
 {
     struct request *victim = needy;
@@ -295,8 +294,8 @@ static enum wait_reason obstacle(struct sched *s, const struct request *r, const
     return WAIT_NONE;
 }
 
-/* Preemption for urgency: who may be sent away for r? Sequences of strictly worse base, worse also by their effective priority
- * as they were admitted. Listed in s->victims; returns how many. */
+/* Preemption for urgency: who may be sent away for r? Sequences of strictly worse base, worse also by their
+ * effective priority as they were admitted. Listed in s->victims; returns how many. */
 static uint32_t candidates(struct sched *s, const struct request *r, int64_t now_us)
 {
     if (s->cfg.fifo || s->cfg.one_at_a_time)
@@ -311,8 +310,8 @@ static uint32_t candidates(struct sched *s, const struct request *r, int64_t now
     return n;
 }
 
-/* Sends away as many of the first n of s->victims as it takes to seat r; if all of them together don't suffice, none. True when
- * some were sent away. */
+/* Sends away as many of the first n of s->victims as it takes to seat r; if all of them together don't suffice,
+ * none. True when some were sent away. */
 static bool make_room(struct sched *s, struct request *r, const struct fit *f, uint32_t n, int64_t now_us)
 {
     int64_t blocks =

@@ -1,6 +1,6 @@
 /*
- * A plan: what one step computes, as plain data. Made by the scheduler, carried out by an executor (exec.h), shown by
- * the panes. Pure; the arrays belong to the scheduler and stand until the plan is committed.
+ * A plan: what one step computes, as plain data. Made by the scheduler, carried out by an executor (exec.h),
+ * shown by the panes. Pure; the arrays belong to the scheduler and stand until the plan is committed.
  */
 #ifndef WEFT_SCHED_PLAN_H
 #define WEFT_SCHED_PLAN_H
@@ -17,14 +17,14 @@ struct plan_item {
     uint32_t pos;
     const uint32_t *blocks; /* block table: blocks[i] holds positions [i*block_tokens, (i+1)*block_tokens) */
     uint32_t n_blocks;      /* covers pos + n_tokens */
-    uint32_t
-        n_logits; /* logits wanted for the last n_logits tokens: 0 in the midst of a prompt, else 1; more for scoring */
+    /* Logits are wanted for the last n_logits tokens: 0 in the midst of a prompt, else 1; more for scoring. */
+    uint32_t n_logits;
     bool prefill; /* a prompt's chunk (also when it is one token long) rather than a decode */
 };
 
+/* Block to block; in parks from block to host slot, in restores from host slot to block. */
 struct plan_copy {
-    uint32_t src,
-        dst; /* blocks, or for parks (src block, dst host slot) and restores (src host slot, dst block) */
+    uint32_t src, dst;
 };
 
 struct plan {

@@ -11,11 +11,12 @@
  *                                   ├──► FAILED
  *                                   └──► TIMEOUT          (these three also from PREEMPTED)
  *
- * Each edge is one function in request.c, which refuses any other and books the time spent in the state left. Pure: the time is an argument.
+ * Each edge is one function in request.c, which refuses any other and books the time spent in the state left.
+ * Pure: the time is an argument.
  *
- * Ownership: the submitter owns the struct and keeps it in place until the scheduler has emitted its `finish` event
- * (or refused it); the scheduler owns the fields below "scheduler's". Prompt and output ids are one array, `ids`:
- * n_prompt ids, then what was generated.
+ * Ownership: the submitter owns the struct and keeps it in place until the scheduler has emitted its `finish`
+ * event (or refused it); the scheduler owns the fields below "scheduler's". Prompt and output ids are one
+ * array, `ids`: n_prompt ids, then what was generated.
  */
 #ifndef WEFT_SCHED_REQUEST_H
 #define WEFT_SCHED_REQUEST_H
@@ -72,8 +73,9 @@ struct request {
     uint32_t max_tokens; /* generated ids at most; ≥ 1, or 0 for a request that only scores its prompt */
     bool all_logits;     /* logits of every prompt position are wanted (scoring) */
     uint64_t salt;       /* separates prefix caches */
-    const char *
-        fork_of; /* id of a live request whose blocks may be shared as far as the ids agree (it stays in place until admission); NULL: none */
+    /* Id of a live request whose blocks may be shared as far as the ids agree, or NULL; stays in place until
+     * admission. */
+    const char *fork_of;
     uint32_t *ids; /* capacity n_prompt + max_tokens; submitter's memory */
     uint32_t n_prompt;
     void *user; /* submitter's */
@@ -106,7 +108,7 @@ struct request {
     uint32_t *park_slots; /* while parked: host slot of each computed block; scheduler's memory */
     uint32_t n_parked;
     uint32_t n_lost;        /* while preempted: ids whose KV was dropped */
-    uint64_t moved_step;    /* step whose plan parks, restores or copies its blocks; 0: none */
+    uint64_t moved_step;    /* last step whose plan parked, dropped, restored or copied its blocks */
     bool in_plan;           /* part of the plan under way */
     bool cancelled;         /* cancelled while in the plan: ends with the step */
     uint32_t cached_tokens; /* prompt tokens served from the prefix cache at the first admission */

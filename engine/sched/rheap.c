@@ -127,8 +127,8 @@ static void insert_sorted(const struct rheap *h, struct request **out, uint32_t 
         ++*end;
 }
 
-/* The next in order is always a child of one already listed. So out[0..done) is the answer so far, out[done..end) the
- * sorted frontier of their children, and taking the frontier's first is moving a border. */
+/* The next in order is always a child of one already listed. So out[0..done) is the answer so far,
+ * out[done..end) the sorted frontier of their children, and taking the frontier's first is moving a border. */
 uint32_t rheap_list(const struct rheap *h, struct request **out, uint32_t max)
 {
     if (!h->n || !max)

@@ -1,10 +1,12 @@
 /*
- * An intrusive heap of requests, ordered by a key given at the push, ties by arrival number. A request can be in several
- * heaps at once: each names the field in which a request keeps its place (1 + index; 0: not in the heap), so that any member is
- * removed in O(log n). Pure; one owner. The heap owns its array, never the requests.
+ * An intrusive heap of requests, ordered by a key given at the push, ties by arrival number. A request can be
+ * in several heaps at once: each names the field in which a request keeps its place (1 + index; 0: not in the
+ * heap), so that any member is removed in O(log n). Pure; one owner. The heap owns its array, never the
+ * requests.
  *
- * With a million waiting, time goes into cache misses. So keys lie in the heap's own array, which is all that comparisons
- * read, and each node has four children: half the levels of a binary heap, and half the requests that are told a new place.
+ * With a million waiting, time goes into cache misses. So keys lie in the heap's own array, which is all that
+ * comparisons read, and each node has four children: half the levels of a binary heap, and half the requests
+ * that are told a new place.
  */
 #ifndef WEFT_SCHED_RHEAP_H
 #define WEFT_SCHED_RHEAP_H
@@ -43,7 +45,8 @@ static inline struct request *rheap_first(const struct rheap *h)
 }
 /* Restores the order after many of at[].key were changed. O(n). */
 void rheap_rebuild(struct rheap *h);
-/* The first `max` in order, without changing the heap; returns how many. O(max²) moves of a pointer at worst. */
+/* The first `max` in order, without changing the heap; returns how many. O(max²) moves of a pointer at
+ * worst. */
 uint32_t rheap_list(const struct rheap *h, struct request **out, uint32_t max);
 
 #endif

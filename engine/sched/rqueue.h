@@ -13,7 +13,8 @@
  * the key is the base.
  *
  * Depth counts the requests never yet scheduled; for the full queue's policy these are also kept in the order
- * in which it drops them: worst base first, then oldest. Pure; one owner; requests are the submitter's. All operations O(log n) unless noted.
+ * in which it drops them: worst base first, then oldest. Pure; one owner; requests are the submitter's. All
+ * operations O(log n) unless noted.
  */
 #ifndef WEFT_SCHED_RQUEUE_H
 #define WEFT_SCHED_RQUEUE_H

@@ -1,6 +1,6 @@
 /*
- * The scheduler of one model: queue, blocks and plans behind one interface. Pure: no clock, no locks, no I/O, no OpenCL;
- * time is an argument and must not go backwards. One thread owns a scheduler.
+ * The scheduler of one model: queue, blocks and plans behind one interface. Pure: no clock, no locks, no I/O,
+ * no OpenCL; time is an argument and must not go backwards. One thread owns a scheduler.
  *
  *   loop:  sched_submit / sched_cancel / sched_set_priority …      (any number)
  *          plan = sched_plan(now)                                   NULL: nothing to run
@@ -8,7 +8,8 @@
  *          sched_commit(now, results)   or   sched_fail(now, err)
  *
  * Everything that happens is told through `emit` as it happens, in a fixed order, so that an event log is
- * reproducible. The callback must not call back into the scheduler, but for sched_counts and sched_audit, which only read.
+ * reproducible. The callback must not call back into the scheduler, but for sched_counts and sched_audit,
+ * which only read.
  */
 #ifndef WEFT_SCHED_SCHEDULER_H
 #define WEFT_SCHED_SCHEDULER_H
@@ -92,45 +93,52 @@ enum weft_rc sched_create(const struct sched_config *cfg, struct sched **out, st
 /* Requests still known are forgotten without events. */
 void sched_destroy(struct sched *s);
 
-/* Takes a request in, or refuses it: INVALID_REQUEST (empty prompt, prompt + max_tokens over the context or the pool,
- * an id that is empty or in use), MEMORY_LIMIT_EXCEEDED, RESOURCE_LIMIT_EXCEEDED, QUEUE_FULL (context depth, max_depth), checked in that order;
- * INTERNAL_ERROR when out of memory. With reject_when_full off a full queue drops its oldest request of the worst base
- * instead (it FAILs with QUEUE_FULL), unless the newcomer is worse. On refusal SCHED_REJECT is emitted and the request is the caller's again. */
+/* Takes a request in, or refuses it: INVALID_REQUEST (empty prompt, prompt + max_tokens over the context or
+ * the pool, an id that is empty or in use), MEMORY_LIMIT_EXCEEDED, RESOURCE_LIMIT_EXCEEDED, QUEUE_FULL
+ * (context depth, max_depth), checked in that order; INTERNAL_ERROR when out of memory. With
+ * reject_when_full off a full queue drops its oldest request of the worst base instead (it FAILs with
+ * QUEUE_FULL), unless the newcomer is worse. On refusal SCHED_REJECT is emitted and the request is the
+ * caller's again. */
 enum weft_rc sched_submit(struct sched *s, struct request *r, int64_t now_us, struct weft_err *err);
 /* Looks a request up by id, whatever its state; NULL when there is none. O(1). */
 struct request *sched_find(struct sched *s, const char *id);
-/* Ends a request (CANCELLED) and frees its blocks at once, or when its step ends if it is in the plan under way. */
+/* Ends a request (CANCELLED) and frees its blocks at once, or when its step ends if it is in the plan under
+ * way. */
 void sched_cancel(struct sched *s, struct request *r, int64_t now_us);
 /* Cancels everything. Returns how many. */
 uint32_t sched_cancel_all(struct sched *s, int64_t now_us);
 /* Changes the base priority; keeps the waited time. */
 void sched_set_priority(struct sched *s, struct request *r, enum prio base, int64_t now_us);
-/* Changes limits while running: batch size, tokens, aging rate, policy (live configuration). n_blocks can't change. */
+/* Changes limits while running: batch size, tokens, aging rate, policy (live configuration). n_blocks can't
+ * change. */
 void sched_configure(struct sched *s, const struct sched_config *cfg, int64_t now_us);
 
-/* Costs that `auto` preemption weighs, in µs: parking or restoring one block, computing one prompt token. 0: the scheduler's own
- * estimate from the steps so far. */
+/* Costs that `auto` preemption weighs, in µs: parking or restoring one block, computing one prompt token.
+ * 0: the scheduler's own estimate from the steps so far. */
 void sched_set_costs(struct sched *s, double park_us_per_block, double prefill_us_per_token);
-/* The device's KV contents are gone (exec_recover said so); no plan is under way. The prefix cache is emptied, and
- * whatever held KV is preempted, to be recomputed. */
+/* The device's KV contents are gone (exec_recover said so); no plan is under way. The prefix cache is
+ * emptied, and whatever held KV is preempted, to be recomputed. */
 void sched_kv_lost(struct sched *s, int64_t now_us);
 
-/* The next step, or NULL when nothing can run: ask again after the next command, or at sched_wake_us. Between a plan and its commit or failure no second plan is made. */
+/* The next step, or NULL when nothing can run: ask again after the next command, or at sched_wake_us.
+ * Between a plan and its commit or failure no second plan is made. */
 const struct plan *sched_plan(struct sched *s, int64_t now_us);
 
-/* The time at which something happens by itself though no step can run (a timeout, the end of coalescing), as known after
- * sched_plan returned NULL; INT64_MAX when nothing will. */
+/* The time at which something happens by itself though no step can run (a timeout, the end of coalescing),
+ * as known after sched_plan returned NULL; INT64_MAX when nothing will. */
 int64_t sched_wake_us(const struct sched *s);
 
 /* What became of one item of the plan, in plan order. */
 struct sched_result {
     bool has_token; /* a token was sampled (items whose n_logits > 0 and that generate) */
     uint32_t token;
-    enum finish_reason
-        finish; /* FINISH_STOP or FINISH_LENGTH when the submitter ends it here; the token is then appended only if `keep_token` */
-    bool keep_token; /* false for an end-of-generation token, which isn't part of the output */
+    /* FINISH_STOP or FINISH_LENGTH when the submitter ends it here. The token is then appended only with
+     * `keep_token`: an end-of-generation token isn't part of the output. */
+    enum finish_reason finish;
+    bool keep_token;
 };
-/* Books the step: computed tokens, new tokens, finishes. `dur_us` is the step's duration. A request that reaches max_tokens is finished with LENGTH by the scheduler itself. */
+/* Books the step: computed tokens, new tokens, finishes. `dur_us` is the step's duration. A request that
+ * reaches max_tokens is finished with LENGTH by the scheduler itself. */
 void sched_commit(struct sched *s, const struct sched_result *results, int64_t dur_us, int64_t now_us);
 /* The step failed: its requests FAIL with `why`, the others go on. */
 void sched_fail(struct sched *s, const struct weft_err *why, int64_t now_us);
@@ -152,7 +160,8 @@ bool sched_has_work(const struct sched *s);
 uint32_t sched_waiters(const struct sched *s, struct request **out, uint32_t max);
 /* Sequences that hold a slot, in admission order. */
 uint32_t sched_running(const struct sched *s, struct request **out, uint32_t max);
-/* owner[i] = arrival number of the block's owner; 0 free, SCHED_OWNER_CACHED, SCHED_OWNER_SHARED. n = blocks_total. */
+/* owner[i] = arrival number of the block's owner; 0 free, SCHED_OWNER_CACHED, SCHED_OWNER_SHARED. n =
+ * blocks_total. */
 #define SCHED_OWNER_CACHED (UINT64_MAX)
 #define SCHED_OWNER_SHARED (UINT64_MAX - 1)
 void sched_block_owners(const struct sched *s, uint64_t *owner, uint32_t n);

@@ -17,8 +17,7 @@ static uint32_t demands(const struct sched *s, uint32_t *demand)
 {
     uint32_t n_decodes = 0, seats = sched_max_running(s);
     for (uint32_t i = 0; i < s->n_running; i++) {
-        /* More may be running than fit a step after the limit was lowered: the latest wait till others end.
-         */
+        /* After the limit was lowered more may be running than fit a step: the latest wait. */
         const struct request *r = s->running[i];
         demand[i] = i < seats ? r->n_ids - r->n_computed : 0;
         n_decodes += i < seats && r->state == REQ_RUNNING;
@@ -44,14 +43,13 @@ static bool takes_part(const struct sched *s, uint32_t i, int base)
  * return what it gets. Returns the rest. */
 static uint32_t share_equally(struct sched *s, int base, uint32_t tokens)
 {
-    uint32_t n = 0, level = 0, capped = 0, need;
+    uint32_t n = 0, level = 0, extra;
     for (uint32_t i = 0; i < s->n_running; i++)
         n += takes_part(s, i, base);
     if (!n)
         return tokens;
-    /* Raise a common level: everyone whose need is below it is served, until the level holds for all others.
-     */
-    for (bool changed = true; changed;) {
+    /* Raise a common level: whose need is not above it is served, until it holds for all others. */
+    for (;;) {
         uint32_t served = 0, used = 0;
         for (uint32_t i = 0; i < s->n_running; i++) {
             if (takes_part(s, i, base) && s->shares[i] <= level) {
@@ -62,15 +60,16 @@ static uint32_t share_equally(struct sched *s, int base, uint32_t tokens)
         if (served == n)
             return tokens - used;
         uint32_t next = (tokens - used) / (n - served);
-        changed = next > level;
-        level = next > level ? next : level;
-        capped = tokens - used - level * (n - served);
+        extra = (tokens - used) % (n - served);
+        if (next == level)
+            break;
+        level = next;
     }
     for (uint32_t i = 0; i < s->n_running; i++) {
-        if (!takes_part(s, i, base) || (need = s->shares[i]) <= level)
+        if (!takes_part(s, i, base) || s->shares[i] <= level)
             continue;
-        s->shares[i] = level + (capped > 0);
-        capped -= capped > 0;
+        s->shares[i] = level + (extra > 0);
+        extra -= extra > 0;
     }
     return 0;
 }
@@ -128,13 +127,13 @@ static void build_items(struct sched *s)
         for (uint32_t i = 0; i < s->n_running; i++)
             if (s->shares[i] && (s->running[i]->state == REQ_PREFILLING) == prefill)
                 add_item(s, s->running[i], s->shares[i]);
-    for (uint32_t i = 0; i < s->n_running;
-         i++) /* those whose blocks it only moves are part of the step too */
+    /* Those whose blocks it only moves are part of the step too. */
+    for (uint32_t i = 0; i < s->n_running; i++)
         s->running[i]->in_plan |= s->running[i]->moved_step == s->plan.step;
 }
 
-/* The step is over, and with it the copying. Before any of its requests ends: who holds a block's parents has to leave
- * after it (see prefix.h), and here these are still the fork's child and parent. */
+/* The step is over, and with it the copying. To be called before any of its requests ends: a block has to
+ * be left before its parents are (see prefix.h), and until then a fork's child holds these. */
 static void release_pins(struct sched *s)
 {
     while (s->n_pins > 0)

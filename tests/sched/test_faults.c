@@ -1,4 +1,5 @@
-/* Fault injection: each step in turn fails; each allocation in turn fails. Only who is concerned ends, and nothing leaks. */
+/* Fault injection: each step in turn fails; each allocation in turn fails. Only who is concerned ends, and
+ * nothing leaks. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -270,8 +270,8 @@ static void test_fork_outlives_its_parent(void **state)
     sim_deinit(&g);
 }
 
-/* A fork that ends in the very step that copied its part-filled block, and its parent with it: what they leave is evicted in
- * good order, children before parents. */
+/* A fork that ends in the very step that copied its part-filled block, and its parent with it: what they
+ * leave is evicted in good order, children before parents. */
 static void test_fork_ends_with_its_parent(void **state)
 {
     (void)state;

@@ -1,11 +1,12 @@
 /*
  * Property simulation: random requests and commands on tiny pools (mostly 1–8 blocks of 1–4 tokens), every
- * feature on or off by the seed. After every step all invariants hold (sim_check, check_plan); at the end every
- * request has ended once, in the way it should, with the tokens that it makes alone, and all blocks are back.
+ * feature on or off by the seed. After every step all invariants hold (sim_check, check_plan); at the end
+ * every request has ended once, in the way it should, with the tokens that it makes alone, and all blocks are
+ * back.
  *
  * Each operation draws from a generator of its own, so that a run can leave some out: on a failure the run is
- * shrunk to the operations that it takes, and these are printed. What was found so stays as a test by name in the
- * file that it concerns, since a seed means something else once the draws change.
+ * shrunk to the operations that it takes, and these are printed. What was found so stays as a test by name in
+ * the file that it concerns, since a seed means something else once the draws change.
  *
  * In the environment: WEFT_SEEDS=n runs seeds 1…n (default 1000; a long run: 1000000), WEFT_SEED=n that one
  * alone, WEFT_DROP=a,b-c,… without these operations.

@@ -1,7 +1,8 @@
 /*
- * Scale: what a scheduler call costs with many waiting, how it grows, and how fast a large trace is simulated. Prints a table;
- * WEFT_BENCH=1 in the environment takes it to a million. Processor time is what counts, as other programs run too.
- * Limits are those of an optimised build; a build with sanitizers or without optimisation only checks that the work is done.
+ * Scale: what a scheduler call costs with many waiting, how it grows, and how fast a large trace is
+ * simulated. Prints a table; WEFT_BENCH=1 in the environment takes it to a million. Processor time is what
+ * counts, as other programs run too. Limits are those of an optimised build; a build with sanitizers or
+ * without optimisation only checks that the work is done.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,8 +24,8 @@ static const bool timed = true;
 static const bool timed = false;
 #endif
 
-/* The aim at 10,000 waiting. On a machine with nothing else to do it is met more than twice over; the test allows for one whose caches
- * are full of other programs. */
+/* The aim at 10,000 waiting. On a machine with nothing else to do it is met more than twice over; the test
+ * allows for one whose caches are full of other programs. */
 #define GOAL_US 20
 
 /* Processor time of this thread, in µs. */
