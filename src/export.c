@@ -78,6 +78,23 @@ static void add_footer(struct buf *b, const struct store_footer *f)
     buf_adds(b, "*\n");
 }
 
+/* The message as it is; a code block that it leaves open is closed, or all that follows would be in it. */
+static void add_message(struct buf *b, const struct store_message *m)
+{
+    const char *text = buf_str(&m->text), *end = text + m->text.len;
+    bool open = false;
+    for (const char *line = text, *next; line < end; line = next) {
+        open ^= end - line >= 3 && memcmp(line, "```", 3) == 0;
+        next = memchr(line, '\n', (size_t)(end - line));
+        next = next ? next + 1 : end;
+    }
+    buf_add(b, text, m->text.len);
+    if (!m->text.len || end[-1] != '\n')
+        buf_addc(b, '\n');
+    if (open)
+        buf_adds(b, "```\n");
+}
+
 static bool markdown(const struct store_chat *c, struct buf *b)
 {
     const struct store_settings *s = &c->settings;
@@ -94,9 +111,7 @@ static bool markdown(const struct store_chat *c, struct buf *b)
     for (size_t i = 0; i < c->n_messages; i++) {
         const struct store_message *m = &c->messages[i];
         buf_addf(b, "\n## %s\n\n", m->role == STORE_USER ? "You" : "Reply");
-        buf_add(b, buf_str(&m->text), m->text.len);
-        if (!m->text.len || m->text.data[m->text.len - 1] != '\n')
-            buf_addc(b, '\n');
+        add_message(b, m);
         if (m->role == STORE_ASSISTANT)
             add_footer(b, &m->footer);
     }
