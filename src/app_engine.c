@@ -186,8 +186,10 @@ static void on_request(struct app *a, const struct engine_event *ev)
         break;
     default: return;
     }
-    if (s != app_session(a))
+    if (s != app_session(a)) {
         s->unread = true;
+        s->n_unread += ev->type == ENGINE_FINISH;
+    }
 }
 
 void app_engine_events(struct app *a)

@@ -18,6 +18,7 @@ static void fill_session(const struct session *s, struct view_session *out)
         .busy = session_busy(s),
         .failed = s->failed,
         .unread = s->unread,
+        .n_unread = s->n_unread,
         .n_queued = (uint32_t)s->n_queue,
         .transcript = s->transcript,
         .last_ttft_ms = s->last_ttft_ms,
@@ -121,6 +122,7 @@ void app_draw(struct app *a)
     int w, h;
     engine_snapshot(a->engine, a->snap);
     app_session(a)->unread = false;
+    app_session(a)->n_unread = 0;
     fill_view(a, &v);
     term_size(a->term, &w, &h);
     if (!grid_resize(&a->grid, w, h))

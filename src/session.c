@@ -299,6 +299,7 @@ void session_clear(struct session *s)
     s->request[0] = 0;
     s->first_turn = 0;
     s->failed = s->unread = false;
+    s->n_unread = 0;
     s->last_ttft_ms = s->last_tps = -1;
     buf_clear(&s->reply);
 }

@@ -64,6 +64,7 @@ struct session {
     bool stopping;            /* the user stopped it: no need to say so twice */
 
     bool unread, failed;
+    uint32_t n_unread;             /* complete replies among what came unseen */
     double last_ttft_ms, last_tps; /* of the last reply; negative: none */
 };
 
