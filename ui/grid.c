@@ -296,7 +296,7 @@ static const struct {
     [GLYPH_SENT] = {"○", "o"},       [GLYPH_FAILED] = {"✗", "x"},      [GLYPH_UNREAD] = {"●", "*"},
     [GLYPH_FULL] = {"█", "#"},       [GLYPH_SHADE_LIGHT] = {"░", ":"}, [GLYPH_SHADE_MEDIUM] = {"▒", "="},
     [GLYPH_SHADE_DARK] = {"▓", "#"}, [GLYPH_FREE] = {"·", "."},        [GLYPH_SCROLL_THUMB] = {"┃", "#"},
-    [GLYPH_RULE] = {"─", "-"},       [GLYPH_QUOTE] = {"▎", "|"},
+    [GLYPH_RULE] = {"─", "-"},       [GLYPH_QUOTE] = {"▎", "|"},       [GLYPH_PAUSED] = {"‖", "|"},
 };
 
 const char *glyph(const struct grid *g, enum glyph id)

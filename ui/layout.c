@@ -5,7 +5,7 @@
 static const char *const pane_names[PANE_COUNT] = {
     [PANE_INPUT] = "input", [PANE_SESSIONS] = "sessions", [PANE_CHAT] = "chat",
     [PANE_QUEUE] = "queue", [PANE_BATCH] = "batch",       [PANE_KV] = "kv",
-    [PANE_RATES] = "rates", [PANE_LATENCY] = "latency",
+    [PANE_RATES] = "rates", [PANE_LATENCY] = "latency",   [PANE_EVENTS] = "events",
 };
 
 const char *pane_name(enum pane_id p)
@@ -62,7 +62,7 @@ static const struct preset presets[LAYOUT_PRESET_COUNT] = {
     }},
     [LAYOUT_SCHEDULER] = {36, 9, {
         {{PANE_QUEUE, 38, 30, 0}, {PANE_BATCH, 62, 30, 0}},
-        {{PANE_KV, 34, 22, 0}, {PANE_RATES, 36, 26, 0}, {PANE_LATENCY, 30, 28, 0}},
+        {{PANE_KV, 26, 22, 0}, {PANE_EVENTS, 34, 34, 0}, {PANE_RATES, 26, 26, 0}, {PANE_LATENCY, 20, 34, 150}},
     }},
     [LAYOUT_KV] = {36, 9, {
         {{PANE_KV, 64, 34, 0}, {PANE_QUEUE, 36, 30, 0}},

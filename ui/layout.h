@@ -19,6 +19,7 @@ enum pane_id {
     PANE_KV,
     PANE_RATES,
     PANE_LATENCY,
+    PANE_EVENTS,
     PANE_COUNT
 };
 /* "chat" …; NULL when out of range. */

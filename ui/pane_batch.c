@@ -1,8 +1,9 @@
 /*
  * The batch timeline: a row for each slot, a column for each step, the newest at the right. What a slot did
  * in a step is a cell in the colour of its session: a prompt's chunk is shaded, a decoded token solid,
- * nothing a gap. Without colours a decode is its session's digit. Below, where there is room, how long the
- * steps took.
+ * nothing a gap. Without colours a decode is its session's digit. A sequence that was preempted leaves a mark of
+ * its own in the step that took its place, over whatever stands there. Below, where there is room, a key to the
+ * signs, and how long the steps took.
  */
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "ui/format.h"
 #include "ui/view.h"
 
-enum { LABEL_W = 3, TIMES_MIN_H = 4, TIMES_MAX_H = 7, SLOTS_MAX = 256 };
+enum { LABEL_W = 3, TIMES_MIN_H = 4, TIMES_MAX_H = 7, LEGEND_MIN_H = 2 };
 
 /* The steps on show: `columns` of them from steps[first] on. */
 struct window {
@@ -36,6 +37,11 @@ static uint32_t items_of(const struct snap_step *s)
     return s->n_items < SNAP_STEP_ITEMS ? s->n_items : SNAP_STEP_ITEMS;
 }
 
+static uint32_t preempted_of(const struct snap_step *s)
+{
+    return s->n_preempted < SNAP_STEP_PREEMPTED ? s->n_preempted : SNAP_STEP_PREEMPTED;
+}
+
 /* Rows that the steps on show need. */
 static int slots_of(const struct view *v, const struct window *w)
 {
@@ -44,6 +50,9 @@ static int slots_of(const struct view *v, const struct window *w)
         const struct snap_step *s = &v->snap->steps[w->first + i];
         for (uint32_t k = 0; k < items_of(s); k++)
             slots = s->items[k].slot + 1 > slots ? s->items[k].slot + 1 : slots;
+        for (uint32_t k = 0; k < preempted_of(s); k++)
+            if (s->preempted[k].slot != UINT8_MAX && s->preempted[k].slot + 1 > slots)
+                slots = s->preempted[k].slot + 1;
     }
     return slots;
 }
@@ -57,6 +66,40 @@ static void draw_item(const struct view *v, struct grid *g, int x, int y, const 
         grid_putc(g, x, y, (uint32_t)theme_session_char(item->tag), style);
     else
         grid_puts(g, x, y, style, glyph(g, GLYPH_FULL));
+}
+
+/* A column: what each slot did in the step, and over it who lost its place. */
+static void draw_step(const struct view *v, struct grid *g, int x, int y, int rows, const struct snap_step *s)
+{
+    for (uint32_t k = 0; k < items_of(s); k++)
+        if (s->items[k].slot < rows)
+            draw_item(v, g, x, y + s->items[k].slot, &s->items[k]);
+    for (uint32_t k = 0; k < preempted_of(s); k++) {
+        const struct snap_preemption *lost = &s->preempted[k];
+        if (lost->slot < rows)
+            grid_puts(g, x, y + lost->slot, theme_session_role(lost->tag) | STYLE_BOLD,
+                      glyph(g, GLYPH_PREEMPTED));
+    }
+}
+
+/* "▒ prefill  █ decode  ◁ preempted": whole items, as many as fit. */
+static void draw_legend(const struct view *v, struct grid *g, struct rect row)
+{
+    const struct {
+        const char *sign, *name;
+        uint8_t role;
+    } items[] = {
+        {glyph(g, GLYPH_SHADE_MEDIUM), "prefill", ROLE_VALUE},
+        {v->mono || g->ascii ? "1" : glyph(g, GLYPH_FULL), "decode", ROLE_VALUE},
+        {glyph(g, GLYPH_PREEMPTED), "preempted", ROLE_STATE_PREEMPTED},
+    };
+    int x = row.x + LABEL_W, end = row.x + row.w;
+    for (size_t i = 0; i < sizeof items / sizeof items[0]; i++) {
+        if (x + 2 + (int)strlen(items[i].name) > end)
+            return;
+        grid_puts(g, x, row.y, items[i].role, items[i].sign);
+        x = grid_puts(g, x + 2, row.y, ROLE_DIM, items[i].name) + 2;
+    }
 }
 
 /* Who holds each slot now: the label of its row, in the session's colour. */
@@ -109,17 +152,16 @@ static void draw(const struct view *v, struct grid *g, struct rect body)
     struct window w = window_of(v, columns < SNAP_STEPS ? columns : SNAP_STEPS);
     int x0 = body.x + body.w - w.columns;
     int slots = slots_of(v, &w);
-    int times_h = body.h - slots - 1;
+    int rows = slots < body.h ? slots : body.h;
+    bool legend = body.h - rows >= LEGEND_MIN_H;
+    int times_h = body.h - rows - 1 - legend;
     times_h = times_h > TIMES_MAX_H ? TIMES_MAX_H : times_h;
-    int rows = times_h >= TIMES_MIN_H ? slots : slots < body.h ? slots : body.h;
 
     draw_labels(v, g, body, rows, &w);
-    for (int i = 0; i < w.columns; i++) {
-        const struct snap_step *s = &v->snap->steps[w.first + i];
-        for (uint32_t k = 0; k < items_of(s); k++)
-            if (s->items[k].slot < rows)
-                draw_item(v, g, x0 + i, body.y + s->items[k].slot, &s->items[k]);
-    }
+    for (int i = 0; i < w.columns; i++)
+        draw_step(v, g, x0 + i, body.y, rows, &v->snap->steps[w.first + i]);
+    if (legend)
+        draw_legend(v, g, (struct rect){body.x, body.y + rows, body.w, 1});
     if (times_h >= TIMES_MIN_H)
         draw_times(v, g, (struct rect){body.x, body.y + body.h - times_h, body.w, times_h}, &w);
 }

@@ -39,7 +39,7 @@ static void summary(const struct view *v, char *out, size_t size)
     if (v->active >= v->n_sessions)
         return;
     const struct view_session *s = &v->sessions[v->active];
-    const struct snap_request *rq = s->busy ? view_request(v, s->number) : NULL;
+    const struct snap_request *rq = s->busy || v->past ? view_request(v, s->number) : NULL;
     bool waits = rq && (rq->state == REQ_WAITING || rq->state == REQ_PREEMPTED);
     double tps = rq ? rq->tps : s->last_tps;
     double ttft = rq ? (double)rq->ttft_us / 1000 : s->last_ttft_ms;

@@ -2,7 +2,6 @@
  * The KV map: who owns which block. A cell is a block where there is room, else it stands for a run of
  * equally many and shows what most of them are (whatever is in use before what is free).
  */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -61,33 +60,39 @@ static void draw_block(struct grid *g, int x, int y, const struct snap_block *b)
         grid_puts(g, x, y, kinds[b->kind].role, glyph(g, kinds[b->kind].glyph));
 }
 
-/* "░ cached 33" at x; returns where the next item goes, or `end` when this one doesn't fit. n < 0: no figure. */
-static int legend_item(struct grid *g, int x, int y, int end, enum snap_block_kind kind, int64_t n)
+/* "░ cached 33" at x; returns where the next item goes, or `end` when this one doesn't fit. */
+static int legend_item(struct grid *g, int x, int y, int end, enum snap_block_kind kind, uint32_t n)
 {
     char text[2 * FORMAT_MAX];
-    if (n < 0)
-        snprintf(text, sizeof text, "%s", kinds[kind].name);
-    else
-        snprintf(text, sizeof text, "%s %" PRId64, kinds[kind].name, n);
+    snprintf(text, sizeof text, "%s %u", kinds[kind].name, (unsigned)n);
     if (x + 2 + (int)strlen(text) > end)
         return end;
     x = grid_puts(g, x, y, kinds[kind].role, glyph(g, kinds[kind].glyph));
     return grid_puts(g, x + 1, y, ROLE_DIM, text) + 2;
 }
 
+static uint32_t count_shared(const struct snapshot *s)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->kv_total; i++)
+        n += s->blocks[i].kind == SNAP_BLOCK_SHARED;
+    return n;
+}
+
 static void draw_legend(const struct snapshot *s, struct grid *g, struct rect row, uint32_t per_cell)
 {
     int x = row.x, y = row.y, end = row.x + row.w;
-    x = legend_item(g, x, y, end, SNAP_BLOCK_SHARED, -1);
-    x = legend_item(g, x, y, end, SNAP_BLOCK_CACHED, s->kv_cached);
-    x = legend_item(g, x, y, end, SNAP_BLOCK_FREE, s->kv_free);
     char text[2 * FORMAT_MAX] = "";
     if (s->kv_parked) /* in host memory, so in no cell of the map */
         snprintf(text, sizeof text, "parked %u", (unsigned)s->kv_parked);
     else if (per_cell > 1)
         snprintf(text, sizeof text, "1 = %u blocks", (unsigned)per_cell);
-    if (x + (int)strlen(text) <= end)
-        grid_right(g, x, end, y, ROLE_DIM, text);
+    int room = s->kv_parked ? end - (int)strlen(text) : end; /* what is parked comes before what is free */
+    x = legend_item(g, x, y, room, SNAP_BLOCK_SHARED, count_shared(s));
+    x = legend_item(g, x, y, room, SNAP_BLOCK_CACHED, s->kv_cached);
+    x = legend_item(g, x, y, room, SNAP_BLOCK_FREE, s->kv_free);
+    if (*text && (s->kv_parked || x + (int)strlen(text) <= end))
+        grid_right(g, row.x, end, y, ROLE_DIM, text);
 }
 
 static void draw(const struct view *v, struct grid *g, struct rect body)

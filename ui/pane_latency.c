@@ -55,13 +55,39 @@ static void draw_steps(const struct snapshot *s, struct grid *g, struct rect r)
     grid_printf(g, x, r.y, ROLE_DIM, "  batch %.1f, now %.1f", s->avg_batch_size, s->avg_batch_size_10s);
 }
 
+/* "412 MB  soft 5.6 GB  hard 6.8 GB". */
 static void draw_memory(const struct snapshot *s, struct grid *g, struct rect r)
 {
     char a[FORMAT_MAX];
     style_t style = s->under_pressure ? ROLE_ERROR : ROLE_VALUE;
     int x = grid_puts(g, r.x, r.y, style, format_megabytes(a, s->memory_mb));
     if (s->max_memory_mb > 0)
-        grid_printf(g, x, r.y, ROLE_DIM, " of %s", format_megabytes(a, s->max_memory_mb));
+        x = grid_printf(g, x, r.y, ROLE_DIM, "  soft %s", format_megabytes(a, s->max_memory_mb));
+    if (s->critical_memory_mb > 0 && x + 14 <= r.x + r.w)
+        grid_printf(g, x, r.y, ROLE_DIM, "  hard %s", format_megabytes(a, s->critical_memory_mb));
+}
+
+/* The same as a bar: up to the hard limit, at which everything is refused, with a mark at the soft one, from which on
+ * background work is. */
+static void draw_memory_bar(const struct snapshot *s, struct grid *g, struct rect r)
+{
+    enum { BAR_MAX = 32 };
+    int w = r.w < BAR_MAX ? r.w : BAR_MAX;
+    if (!(s->critical_memory_mb > 0) || w < 3)
+        return;
+    for (int x = 0; x < w; x++)
+        grid_puts(g, r.x + x, r.y, ROLE_KV_FREE, glyph(g, GLYPH_FREE));
+    bool critical = s->memory_mb >= s->critical_memory_mb;
+    grid_bar(g, r.x, r.y, w, s->memory_mb / s->critical_memory_mb,
+             critical            ? ROLE_ERROR
+             : s->under_pressure ? ROLE_WARN
+                                 : ROLE_BAR);
+    int soft = (int)(s->max_memory_mb / s->critical_memory_mb * w);
+    if (s->max_memory_mb > 0 && soft < w - 1)
+        grid_puts(g, r.x + soft, r.y, ROLE_WARN, g->ascii ? "|" : "┊");
+    grid_puts(g, r.x + w - 1, r.y, ROLE_ERROR, g->ascii ? "|" : "┊");
+    if (s->under_pressure && w + 2 + 8 <= r.w)
+        grid_puts(g, r.x + w + 2, r.y, ROLE_ERROR, critical ? "CRITICAL" : "PRESSURE");
 }
 
 static void draw_prefix(const struct snapshot *s, struct grid *g, struct rect r)
@@ -92,9 +118,12 @@ static const struct {
     const char *label;
     void (*draw)(const struct snapshot *s, struct grid *g, struct rect r); /* r: the row behind its label */
 } rows[] = {
-    {"last 60 s", draw_head},        {"TTFT", draw_ttft},   {"ITL", draw_itl},       {"", NULL},
-    {"requests", draw_requests},     {"steps", draw_steps}, {"memory", draw_memory}, {"prefix", draw_prefix},
-    {"preempted", draw_preemptions}, {"up", draw_uptime},
+    {"last 60 s", draw_head},    {"TTFT", draw_ttft},
+    {"ITL", draw_itl},           {"", NULL},
+    {"requests", draw_requests}, {"steps", draw_steps},
+    {"memory", draw_memory},     {"", draw_memory_bar},
+    {"prefix", draw_prefix},     {"preempted", draw_preemptions},
+    {"up", draw_uptime},
 };
 
 static void draw(const struct view *v, struct grid *g, struct rect body)

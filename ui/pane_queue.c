@@ -120,10 +120,18 @@ static void draw(const struct view *v, struct grid *g, struct rect body)
                     total - top - drawn);
 }
 
+/* "6 · 3 blocks · 2 slots · 1 prefix": how many wait, and what for. */
 static void summary(const struct view *v, char *out, size_t size)
 {
+    enum { WIDE = 1000 }; /* view.c cuts it to the room there is */
     const struct snapshot *s = v->snap;
-    snprintf(out, size, "%u", (unsigned)s->queue_total);
+    struct figures f = {.out = out, .size = size, .columns = WIDE, .dot = v->ascii ? " - " : " · "};
+    out[0] = 0;
+    figures_add(&f, "%u", (unsigned)s->queue_total);
+    for (int why = WAIT_NONE + 1; why < WAIT_REASON_COUNT; why++)
+        if (s->waiting_by_reason[why])
+            figures_add(&f, "%u %s", (unsigned)s->waiting_by_reason[why],
+                        wait_reason_name((enum wait_reason)why));
 }
 
 const struct pane pane_queue = {PANE_QUEUE, "QUEUE", 20, 1, summary, draw};

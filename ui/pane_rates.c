@@ -15,7 +15,8 @@ enum {
 }; /* a graph has its line of text */
 
 struct series {
-    const char *name, *unit;
+    const char *name;
+    const char *unit; /* NULL: of max_depth, which it is measured against */
     uint8_t role;
     float (*value)(const struct snap_rate *r);
     double (*now)(const struct snapshot *s);
@@ -54,10 +55,17 @@ static double depth_now(const struct snapshot *s)
 static const struct series all_series[GRAPHS] = {
     {"decode", "tok/s", ROLE_GRAPH_DECODE, decode_value, decode_now},
     {"prefill", "tok/s", ROLE_GRAPH_PREFILL, prefill_value, prefill_now},
-    {"queue", "waiting", ROLE_GRAPH_QUEUE, depth_value, depth_now},
+    {"queue", NULL, ROLE_GRAPH_QUEUE, depth_value, depth_now},
 };
 
-/* "decode 580 tok/s     top 1000" over a graph. */
+/* A queue that is nearly full is worth a look. */
+static bool nearly_full(const struct snapshot *s)
+{
+    enum { PERCENT = 80 };
+    return s->max_depth && 100ull * s->queue_depth >= (uint64_t)PERCENT * s->max_depth;
+}
+
+/* "decode 580 tok/s     top 1000", or "queue 6 of 1000     top 15", over a graph. */
 static void draw_series(const struct view *v, struct grid *g, struct rect r, const struct series *series)
 {
     const struct snapshot *s = v->snap;
@@ -72,9 +80,13 @@ static void draw_series(const struct view *v, struct grid *g, struct rect r, con
     }
     double scale = format_scale((double)most);
     char now[FORMAT_MAX], top[FORMAT_MAX], label[2 * FORMAT_MAX];
+    style_t value = !series->unit && nearly_full(s) ? ROLE_ERROR : ROLE_VALUE;
     int x = grid_printf(g, r.x, r.y, series->role, "%s ", series->name);
-    x = grid_puts(g, x, r.y, ROLE_VALUE | STYLE_BOLD, format_rate(now, series->now(s)));
-    x = grid_printf(g, x, r.y, ROLE_DIM, " %s", series->unit);
+    x = grid_puts(g, x, r.y, value | STYLE_BOLD, format_rate(now, series->now(s)));
+    if (series->unit)
+        x = grid_printf(g, x, r.y, ROLE_DIM, " %s", series->unit);
+    else
+        x = grid_printf(g, x, r.y, ROLE_DIM, " of %u", (unsigned)s->max_depth);
     snprintf(label, sizeof label, "top %s", format_rate(top, scale));
     if (x + 2 + (int)strlen(label) <= r.x + r.w)
         grid_right(g, x, r.x + r.w, r.y, ROLE_DIM, label);

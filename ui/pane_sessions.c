@@ -20,10 +20,11 @@ static void draw_row(const struct view *v, struct grid *g, struct rect row, cons
     if (active)
         grid_puts(g, row.x, y, ROLE_KEY, glyph(g, GLYPH_POINTER));
     grid_right(g, row.x + 1, row.x + 3, y, theme_session_role(s->number) | STYLE_BOLD, number);
-    const char *title = s->title && *s->title ? s->title : "new";
+    bool given;
+    const char *title = status_title(s, &given);
     int x = row.x + 4, tail = end - TAIL_W;
     style_t style = active || s->unread ? ROLE_TEXT | STYLE_BOLD : ROLE_TEXT;
-    grid_ellipsis(g, x, y, tail - x, title, strlen(title), s->title && *s->title ? style : ROLE_DIM);
+    grid_ellipsis(g, x, y, tail - x, title, strlen(title), given ? style : ROLE_DIM);
     grid_putc(g, tail + 1, y, (uint32_t)format_prio(s->prio), status_prio_role(s->prio));
     grid_puts(g, tail + 3, y, st.style, glyph(g, st.glyph));
     grid_right(g, tail + 4, end, y, st.style, st.metric);
@@ -53,7 +54,7 @@ static void summary(const struct view *v, char *out, size_t size)
 {
     size_t busy = 0;
     for (size_t i = 0; i < v->n_sessions; i++)
-        busy += v->sessions[i].busy;
+        busy += v->past ? view_request(v, v->sessions[i].number) != NULL : v->sessions[i].busy;
     if (busy)
         snprintf(out, size, "%zu, %zu busy", v->n_sessions, busy);
     else

@@ -15,6 +15,9 @@ struct status {
 /* The colour of a base priority. */
 style_t status_prio_role(enum prio p);
 
+/* A session's title; "new" while it has none but its number, which stands beside it anyway: *given says which. */
+const char *status_title(const struct view_session *s, bool *given);
+
 void status_of(const struct view *v, const struct view_session *s, struct status *out);
 
 #endif

@@ -3,21 +3,22 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ui/bars.h"
 #include "ui/entry.h"
-#include "ui/format.h"
 #include "ui/overlay.h"
+#include "ui/status.h"
 
 static const struct pane *const panes[PANE_COUNT] = {
-    [PANE_SESSIONS] = &pane_sessions, [PANE_CHAT] = &pane_chat, [PANE_QUEUE] = &pane_queue,
-    [PANE_BATCH] = &pane_batch,       [PANE_KV] = &pane_kv,     [PANE_RATES] = &pane_rates,
-    [PANE_LATENCY] = &pane_latency,
+    [PANE_SESSIONS] = &pane_sessions, [PANE_CHAT] = &pane_chat,     [PANE_QUEUE] = &pane_queue,
+    [PANE_BATCH] = &pane_batch,       [PANE_KV] = &pane_kv,         [PANE_RATES] = &pane_rates,
+    [PANE_LATENCY] = &pane_latency,   [PANE_EVENTS] = &pane_events,
 };
 
 enum { SUMMARY_MAX = 160 };
 
 const struct snap_request *view_request(const struct view *v, uint32_t tag)
 {
-    const struct snapshot *s = v->snap;
+    const struct snapshot *s = v->past ? v->past : v->snap;
     for (uint32_t i = 0; i < s->n_running; i++)
         if (s->running[i].tag == tag)
             return &s->running[i];
@@ -42,188 +43,6 @@ static void draw_too_small(struct grid *g)
     snprintf(text, sizeof text, "terminal too small (%d%s%d, needs %d%s%d)", g->w, g->ascii ? "x" : "×", g->h,
              LAYOUT_MIN_W, g->ascii ? "x" : "×", LAYOUT_MIN_H);
     grid_paragraph(g, (struct rect){0, 0, g->w, g->h}, text, ROLE_WARN);
-}
-
-/* ── the top line ── */
-
-/* A piece of it; those with the highest rank go first when it gets narrow. */
-struct piece {
-    char text[160];
-    style_t style;
-    int rank; /* 0: stays whatever happens */
-};
-
-/* The engine's life cycle, in words and colours. */
-static const struct {
-    const char *name;
-    uint8_t role;
-} states[] = {
-    [ENGINE_INITIALIZING] = {"STARTING", ROLE_WARN}, [ENGINE_LOADING] = {"LOADING", ROLE_WARN},
-    [ENGINE_WARMING] = {"WARMING", ROLE_WARN},       [ENGINE_READY] = {"READY", ROLE_OK},
-    [ENGINE_STOPPING] = {"STOPPING", ROLE_WARN},     [ENGINE_STOPPED] = {"STOPPED", ROLE_DIM},
-    [ENGINE_FAILED] = {"FAILED", ROLE_ERROR},
-};
-
-enum { PIECES_MAX = 12, PIECE_GAP = 2 };
-
-struct pieces {
-    struct piece p[PIECES_MAX];
-    int n;
-};
-
-static void piece_add(struct pieces *all, int rank, style_t style, const char *text)
-{
-    if (!*text || all->n == PIECES_MAX)
-        return;
-    struct piece *p = &all->p[all->n++];
-    snprintf(p->text, sizeof p->text, "%s", text);
-    p->style = style;
-    p->rank = rank;
-}
-
-static int pieces_width(const struct pieces *all)
-{
-    int w = 0;
-    for (int i = 0; i < all->n; i++)
-        w += text_width(all->p[i].text, strlen(all->p[i].text)) + (i ? PIECE_GAP : 0);
-    return w;
-}
-
-/* Takes out the piece of the highest rank from either side. False: nothing may go any more. */
-static bool pieces_shrink(struct pieces *a, struct pieces *b)
-{
-    struct pieces *from = NULL;
-    int at = 0, rank = 0;
-    for (int side = 0; side < 2; side++) {
-        struct pieces *s = side ? b : a;
-        for (int i = 0; i < s->n; i++) {
-            if (s->p[i].rank > rank) {
-                rank = s->p[i].rank;
-                from = s;
-                at = i;
-            }
-        }
-    }
-    if (!from)
-        return false;
-    memmove(&from->p[at], &from->p[at + 1], (size_t)(from->n - at - 1) * sizeof from->p[0]);
-    from->n--;
-    return true;
-}
-
-static void draw_pieces(struct grid *g, int x, int y, const struct pieces *all)
-{
-    for (int i = 0; i < all->n; i++)
-        x = grid_puts(g, x, y, all->p[i].style, all->p[i].text) + PIECE_GAP;
-}
-
-static void draw_title(const struct view *v, struct grid *g, struct rect r)
-{
-    const struct snapshot *s = v->snap;
-    char text[128], a[FORMAT_MAX];
-    struct pieces left = {.n = 0}, right = {.n = 0};
-    piece_add(&left, 0, ROLE_BRAND | STYLE_BOLD, s->sim ? "weft SIM" : "weft");
-    piece_add(&left, 3, ROLE_TEXT, s->model);
-    piece_add(&left, 8, ROLE_DIM, s->device);
-    piece_add(&left, 7, ROLE_DIM, s->sim ? "" : s->precision);
-    if ((unsigned)s->state < sizeof states / sizeof states[0])
-        piece_add(&left, 0, states[s->state].role | STYLE_BOLD, states[s->state].name);
-    if (s->frozen)
-        piece_add(&left, 0, ROLE_WARN | STYLE_BOLD, "FROZEN");
-    if (s->under_pressure)
-        piece_add(&left, 0, ROLE_ERROR | STYLE_BOLD, "MEMORY");
-    if (s->state == ENGINE_READY) {
-        snprintf(text, sizeof text, "step %s", format_count(a, s->step));
-        piece_add(&right, 5, ROLE_DIM, text);
-        snprintf(text, sizeof text, "%s tok/s", format_rate(a, s->decode_tps + s->prefill_tps));
-        piece_add(&right, 1, ROLE_VALUE, text);
-        snprintf(text, sizeof text, "batch %u/%u", (unsigned)s->n_running, (unsigned)s->max_batch_size);
-        piece_add(&right, 2, ROLE_VALUE, text);
-        snprintf(text, sizeof text, "kv %u%%",
-                 s->kv_total ? (unsigned)(100ull * s->kv_used / s->kv_total) : 0);
-        piece_add(&right, 4, ROLE_VALUE, text);
-    } else {
-        piece_add(&right, 6, ROLE_DIM, s->state_detail);
-    }
-    int room = r.w - 2; /* a column free at each side */
-    while (pieces_width(&left) + (right.n ? PIECE_GAP : 0) + pieces_width(&right) > room)
-        if (!pieces_shrink(&left, &right))
-            break;
-    draw_pieces(g, r.x + 1, r.y, &left);
-    draw_pieces(g, r.x + r.w - 1 - pieces_width(&right), r.y, &right);
-}
-
-/* ── the bottom line ── */
-
-/* What the key bar offers, most useful first: one action, or two whose keys share a label. */
-static const struct bar_item {
-    enum action a, b;
-    const char *label; /* NULL: the action's own */
-    bool input, panes; /* shown while the input line, while a pane is focused */
-} bar_items[] = {
-    {ACTION_HELP, ACTION_NONE, NULL, true, true},
-    {ACTION_NEW, ACTION_NONE, NULL, true, true},
-    {ACTION_PALETTE, ACTION_NONE, NULL, true, true},
-    {ACTION_FOCUS_NEXT, ACTION_NONE, NULL, true, true},
-    {ACTION_PRIO_UP, ACTION_PRIO_DOWN, "priority", true, true},
-    {ACTION_STOP, ACTION_NONE, NULL, true, false},
-    {ACTION_QUIT, ACTION_NONE, NULL, true, true},
-    {ACTION_ZOOM_IN, ACTION_ZOOM_OUT, "zoom", false, true},
-    {ACTION_LAYOUT_NEXT, ACTION_NONE, NULL, false, true},
-    {ACTION_FREEZE, ACTION_NONE, NULL, true, true},
-    {ACTION_STEP, ACTION_NONE, NULL, true, true},
-    {ACTION_FIND, ACTION_NONE, NULL, false, true},
-    {ACTION_PAGE_UP, ACTION_PAGE_DOWN, "scroll", true, false},
-};
-
-/* The first key of an action that acts here: "F1". "" when there is none. */
-static void first_key(enum action a, bool in_input, char out[KEY_NAME_MAX])
-{
-    out[0] = 0;
-    for (size_t i = 0; i < keymap_n_bindings; i++) {
-        const struct key_binding *b = &keymap_bindings[i];
-        if (b->action == a && b->scope != (in_input ? SCOPE_PANES : SCOPE_INPUT)) {
-            key_name(b->key, out);
-            return;
-        }
-    }
-}
-
-static void draw_keys(const struct view *v, struct grid *g, struct rect r)
-{
-    bool in_input = v->focus == PANE_INPUT;
-    int x = r.x + 2, end = r.x + r.w - 2;
-    for (size_t i = 0; i < sizeof bar_items / sizeof bar_items[0]; i++) {
-        const struct bar_item *item = &bar_items[i];
-        if (in_input ? !item->input : !item->panes)
-            continue;
-        char key[KEY_NAME_MAX], second[KEY_NAME_MAX], both[2 * KEY_NAME_MAX];
-        first_key(item->a, in_input, key);
-        first_key(item->b, in_input, second);
-        if (!*key)
-            continue;
-        snprintf(both, sizeof both, "%s%s%s", key, *second ? "/" : "", second);
-        const char *label = item->label ? item->label : keymap_action(item->a)->brief;
-        int need = (int)(strlen(both) + 1 + strlen(label));
-        if (x + need + 2 > end)
-            break;
-        grid_putc(g, x - 1, r.y, ' ', ROLE_BORDER);
-        x = grid_puts(g, x, r.y, ROLE_KEY, both);
-        x = grid_printf(g, x, r.y, ROLE_KEY_LABEL, " %s ", label) + 1;
-    }
-}
-
-static void draw_toast(const struct view *v, struct grid *g, struct rect r)
-{
-    static const uint8_t roles[] = {
-        [TOAST_INFO] = ROLE_TEXT, [TOAST_WARN] = ROLE_WARN, [TOAST_ERROR] = ROLE_ERROR};
-    const char *text = v->toast.text ? v->toast.text : "";
-    int w = text_width(text, strlen(text)), room = r.w - 6;
-    w = w < room ? w : room;
-    grid_fill(g, (struct rect){r.x + 1, r.y, w + 4 < r.w - 2 ? w + 4 : r.w - 2, 1}, ROLE_TEXT);
-    style_t style = roles[v->toast.kind];
-    grid_puts(g, r.x + 2, r.y, style | STYLE_BOLD, v->toast.kind == TOAST_INFO ? glyph(g, GLYPH_DOT) : "!");
-    grid_ellipsis(g, r.x + 4, r.y, room, text, strlen(text), style);
 }
 
 /* ── frames ── */
@@ -252,7 +71,8 @@ static void draw_pane_title(const struct view *v, struct grid *g, const struct p
     snprintf(title, sizeof title, "%s", p->title);
     if (p->id == PANE_CHAT && v->active < v->n_sessions) {
         const struct view_session *s = &v->sessions[v->active];
-        snprintf(title, sizeof title, "%u %s", (unsigned)s->number, s->title && *s->title ? s->title : "new");
+        bool given;
+        snprintf(title, sizeof title, "%u %s", (unsigned)s->number, status_title(s, &given));
         style = theme_session_role(s->number) | STYLE_BOLD;
     }
     if (p->summary)
@@ -298,6 +118,32 @@ static void draw_panes(const struct view *v, struct grid *g, const struct layout
     }
 }
 
+/* ── the caption of a demonstration ── */
+
+enum { CAPTION_LINES = 2, CAPTION_H = CAPTION_LINES + 1, CAPTION_MIN_BODY = CAPTION_H + 4 };
+
+/* Takes the caption's rows from the top of the chat or, where that isn't shown, of the focused pane. */
+static struct rect take_caption(const struct view *v, struct layout *l)
+{
+    struct layout_pane *host = &l->pane[l->pane[PANE_CHAT].shown ? PANE_CHAT : v->focus];
+    struct rect r = {host->body.x, host->body.y, host->body.w, CAPTION_H};
+    if (!v->caption || !host->shown || host->body.h < CAPTION_MIN_BODY)
+        return (struct rect){0};
+    host->body.y += CAPTION_H;
+    host->body.h -= CAPTION_H;
+    return r;
+}
+
+static void draw_caption(const struct view *v, struct grid *g, struct rect r)
+{
+    if (!r.h)
+        return;
+    for (int i = 0; i < CAPTION_LINES; i++)
+        grid_puts(g, r.x + 1, r.y + i, ROLE_KEY, glyph(g, GLYPH_QUOTE));
+    grid_paragraph(g, (struct rect){r.x + 3, r.y, r.w - 4, CAPTION_LINES}, v->caption, ROLE_HEADING);
+    grid_hline(g, r.x - 1, r.y + CAPTION_LINES, r.w + 2, ROLE_BORDER);
+}
+
 void view_draw(const struct view *v, struct grid *g)
 {
     struct layout l;
@@ -309,13 +155,14 @@ void view_draw(const struct view *v, struct grid *g)
         draw_too_small(g);
         return;
     }
-    draw_title(v, g, l.title);
-    draw_panes(v, g, &l);
+    struct view shown = *v; /* the panes know one moment, whichever it is */
+    shown.snap = v->past ? v->past : v->snap;
+    struct rect caption = take_caption(v, &l);
+    bars_title(v, g, l.title);
+    draw_panes(&shown, g, &l);
+    draw_caption(v, g, caption);
     if (l.pane[PANE_INPUT].shown)
         entry_draw(&v->input, g, l.pane[PANE_INPUT].body, v->focus == PANE_INPUT);
-    if (v->toast.kind != TOAST_NONE)
-        draw_toast(v, g, l.keys);
-    else
-        draw_keys(v, g, l.keys);
-    overlay_draw(v, g, &l);
+    bars_keys(v, g, l.keys);
+    overlay_draw(&shown, g, &l);
 }

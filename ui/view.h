@@ -24,8 +24,10 @@ struct view_session {
     const char *title;
     enum prio prio;
     bool busy;         /* a request is out: submitted and not finished */
+    bool paused;       /* what is sent is held back until it is resumed */
     bool failed;       /* the last one failed */
     bool unread;       /* text came while another session was in front */
+    uint32_t n_unread; /* replies among it that are complete; 0: one that is still growing */
     uint32_t n_queued; /* messages that wait for the reply under way to end */
     struct transcript *transcript;
     /* The last reply, for the chat's title line once it is over; negative: none. */
@@ -75,7 +77,10 @@ struct view_toast {
 };
 
 struct view {
-    const struct snapshot *snap; /* never NULL */
+    const struct snapshot *snap; /* the present; never NULL */
+    /* A moment gone by, which all panes show in place of the present, and the top line says so; NULL: none. The
+     * transcripts, which only grow, stay those of the present. */
+    const struct snapshot *past;
     const struct theme
         *theme; /* not used for drawing, which is by role; here so that all of a frame is in one place */
     enum graph_mode graph;
@@ -89,12 +94,14 @@ struct view {
     enum pane_id focus;
     bool zoom;
     struct view_input input;
-    /* Lists and help: first row shown. Batch: steps back from the newest. Clamped when drawn. PANE_CHAT's is
+    /* Lists and help: first row shown. Batch and events: steps, or lines, back from the newest. Clamped when drawn. PANE_CHAT's is
      * its transcript's. */
     int scroll[PANE_COUNT];
     size_t sessions_cursor; /* the row that the sessions pane's cursor is on, when focused */
     struct view_overlay overlay;
     struct view_toast toast;
+    const char *caption; /* what a demonstration says of what is seen: two lines above the chat; NULL: none */
+    bool recording;      /* what happens is being written down as a workload */
 };
 
 /* A pane: a title and a way to draw it (its name: pane_name). */
@@ -106,7 +113,8 @@ struct pane {
     void (*summary)(const struct view *v, char *out, size_t size);
     void (*draw)(const struct view *v, struct grid *g, struct rect body);
 };
-extern const struct pane pane_sessions, pane_chat, pane_queue, pane_batch, pane_kv, pane_rates, pane_latency;
+extern const struct pane pane_sessions, pane_chat, pane_queue, pane_batch, pane_kv, pane_rates, pane_latency,
+    pane_events;
 
 /* Draws the whole screen into g (which has its size already) and places the cursor. g->ascii is set from the
  * view. */
@@ -114,7 +122,7 @@ void view_draw(const struct view *v, struct grid *g);
 /* The layout that view_draw uses, for focus moves and mouse hits. */
 void view_layout(const struct view *v, int w, int h, struct layout *out);
 
-/* The request of a session (or any tag) in the snapshot, running before waiting; NULL when there is none. */
+/* The request of a session (or any tag) in the snapshot that is shown, running before waiting; NULL when there is none. */
 const struct snap_request *view_request(const struct view *v, uint32_t tag);
 /* Lines of the overlay's content and how many fit on a w × h screen: for scrolling it. */
 void view_overlay_lines(const struct view *v, int w, int h, int *lines, int *page);

@@ -112,6 +112,8 @@ static void build_requests(struct snapshot *s)
     }
     s->queue_total = s->n_queue;
     s->queue_depth = s->n_queue;
+    for (uint32_t i = 0; i < s->n_queue; i++)
+        s->waiting_by_reason[s->queue[i].wait_reason]++;
 }
 
 /* Sequences that come and go in eight slots: a few chunks of prefill each, then decodes. */
@@ -142,12 +144,46 @@ static void build_steps(struct snapshot *s)
             prefill[slot] -= chunk;
             left[slot]--;
         }
+        if (i % 41 == 30) { /* the first of the step loses its place to one that comes in its stead */
+            const struct snap_step_item *first = &step->items[0];
+            step->preempted[step->n_preempted++] = (struct snap_preemption){
+                1 + tag[first->slot] % 9, 1 + tag[first->slot] % 9, first->slot, true};
+        }
         step->dur_us = 9000 + 900 * step->n_decodes + 260 * step->n_prefill_tokens / 4;
     }
     s->n_steps = SNAP_STEPS;
     s->steps[SNAP_STEPS - 1].dur_us = -1;
     s->in_flight = true;
     s->step = 18204;
+}
+
+/* Something of every kind, the newest of it 1.2 s ago. */
+static void build_events(struct snapshot *s)
+{
+    static const struct snap_event made[] = {
+        {.kind = SNAP_EVENT_STATE, .from = ENGINE_WARMING, .to = ENGINE_READY},
+        {.kind = SNAP_EVENT_ADMIT, .tag = 1, .effective = 1},
+        {.kind = SNAP_EVENT_ADMIT, .tag = 3, .effective = 1.4f, .tokens = 32},
+        {.kind = SNAP_EVENT_PREEMPT, .tag = 3, .by_tag = 2, .by_arrival = 2, .parked = true, .blocks = 14},
+        {.kind = SNAP_EVENT_ADMIT, .tag = 2, .effective = 0},
+        {.kind = SNAP_EVENT_RESUME, .tag = 3, .effective = 0.4f, .blocks = 12, .tokens = 32},
+        {.kind = SNAP_EVENT_FINISH, .tag = 5, .code = FINISH_STOP, .tokens = 318},
+        {.kind = SNAP_EVENT_PRESSURE, .to = 1},
+        {.kind = SNAP_EVENT_REJECT, .id = "batch-16", .code = WEFT_RESOURCE_LIMIT_EXCEEDED},
+        {.kind = SNAP_EVENT_PRESSURE, .from = 1},
+        {.kind = SNAP_EVENT_FINISH, .tag = 6, .code = FINISH_ERROR, .tokens = 3},
+        {.kind = SNAP_EVENT_PREEMPT, .tag = 3, .arrival = 3, .by_tag = 3, .by_arrival = 3, .blocks = 9},
+        {.kind = SNAP_EVENT_PRIORITY, .tag = 2, .from = PRIO_NORMAL, .to = PRIO_HIGH},
+        {.kind = SNAP_EVENT_FINISH, .id = "batch-15", .code = FINISH_TIMEOUT, .tokens = 0},
+        {.kind = SNAP_EVENT_FINISH, .tag = 12, .code = FINISH_CANCELLED, .tokens = 77},
+        {.kind = SNAP_EVENT_ADMIT, .tag = 4, .effective = 0.8f},
+    };
+    enum { N = sizeof made / sizeof made[0] };
+    for (int i = 0; i < N; i++) {
+        s->events[i] = made[i];
+        s->events[i].t_us = s->now_us - 1200000 - (N - 1 - i) * 700000;
+    }
+    s->n_events = N;
 }
 
 static void build_blocks(struct scene *s)
@@ -213,6 +249,8 @@ void scene_init(struct scene *s, const char *top)
     build_sessions(s);
     build_requests(&s->snap);
     build_steps(&s->snap);
+    s->snap.now_us = 3724ll * 1000000;
+    build_events(&s->snap);
     build_blocks(s);
     build_figures(&s->snap);
     scene_theme(&s->theme, top, "default");

@@ -193,12 +193,39 @@ static void ascii_only(void **state)
     }
 }
 
+/* Every way to draw a graph, in every size; ASCII graphs on a screen that is otherwise UTF-8, too. */
 static void graphs(void **state)
 {
     (void)state;
     scene.view.preset = LAYOUT_SCHEDULER;
-    scene.view.graph = GRAPH_BLOCK;
-    check_screen("blocks-120x36.txt", 120, 36);
+    for (int mode = 0; mode < GRAPH_MODE_COUNT; mode++) {
+        for (int i = 0; i < N_SIZES; i++) {
+            char name[64];
+            snprintf(name, sizeof name, "graph-%s-%dx%d.txt", graph_mode_name((enum graph_mode)mode),
+                     sizes[i].w, sizes[i].h);
+            scene.view.graph = (enum graph_mode)mode;
+            check_screen(name, sizes[i].w, sizes[i].h);
+        }
+    }
+}
+
+/* NO_COLOR: the same words and signs, and no sequence that sets a colour. */
+static void no_color(void **state)
+{
+    (void)state;
+    theme_plain(&scene.theme);
+    scene.view.mono = true;
+    scene.view.preset = LAYOUT_SCHEDULER;
+    check_colours("no-color-120x36.ansi", 120, 36, 0);
+    struct grid g = {0};
+    struct buf text = BUF_INIT;
+    assert_true(grid_resize(&g, 200, 60));
+    view_draw(&scene.view, &g);
+    scene_ansi(&g, &scene.theme, 256, &text); /* whatever the terminal could show */
+    assert_null(strstr(buf_str(&text), ";38"));
+    assert_null(strstr(buf_str(&text), ";48"));
+    buf_free(&text);
+    grid_free(&g);
 }
 
 static void zoomed(void **state)
@@ -282,6 +309,56 @@ static void moments(void **state)
     snprintf(scene.snap.state_detail, sizeof scene.snap.state_detail,
              "MODEL_LOAD_FAILED: version 9, allowed 2 and 3");
     check_screen("failed-80x24.txt", 80, 24);
+}
+
+/* A moment gone by, a frozen engine, memory at its limits, a demonstration, sessions paused and unread. */
+static void states_of_the_screen(void **state)
+{
+    (void)state;
+    static struct snapshot past;
+    past = scene.snap;
+    past.step = 17912;
+    past.now_us -= 8100000;
+    past.n_steps = 120;
+    past.n_queue = past.queue_total = 1;
+    memset(past.waiting_by_reason, 0, sizeof past.waiting_by_reason);
+    past.waiting_by_reason[past.queue[0].wait_reason] = 1;
+    past.n_running = 2; /* session 2, in front, and 1 */
+    past.kv_used = 100;
+    scene.view.past = &past;
+    check_screen("past-120x36.txt", 120, 36);
+    check_screen("past-80x24.txt", 80, 24);
+    scene.view.past = NULL;
+
+    scene.snap.frozen = true;
+    check_screen("frozen-120x36.txt", 120, 36);
+    scene.snap.frozen = false;
+
+    scene.snap.memory_mb = 6100;
+    scene.snap.under_pressure = true;
+    scene.snap.kv_parked = 48;
+    scene.snap.queue_depth = 900;
+    scene.view.preset = LAYOUT_KV;
+    check_screen("pressure-120x36.txt", 120, 36);
+
+    scene.view.preset = LAYOUT_SCHEDULER;
+    scene.view.recording = true;
+    scene.view.caption =
+        "Thirty background jobs fill the batch. Watch row 3: a critical request comes in and takes the "
+        "place of one of them, which is parked.";
+    scene.sessions[3].paused = true;
+    scene.sessions[3].busy = false;
+    scene.sessions[4].n_unread = 3;
+    scene.sessions[5].title = "session 6"; /* its number says so already */
+    scene.sessions[5].failed = false;
+    check_screen("demo-120x36.txt", 120, 36);
+    scene.view.zoom = true;
+    scene.view.focus = PANE_BATCH;
+    check_screen("demo-zoom-80x24.txt", 80, 24);
+    scene.view.focus = PANE_EVENTS;
+    scene.view.zoom = false;
+    scene.view.scroll[PANE_EVENTS] = 4;
+    check_screen("events-back-120x36.txt", 120, 36);
 }
 
 /* Does row y of a 120 × 36 screen hold `want`? */
@@ -373,6 +450,8 @@ static void random_sizes(void **state)
         scene.view.preset = (enum layout_preset)rng_below(&rng, LAYOUT_PRESET_COUNT);
         scene.view.focus = (enum pane_id)rng_below(&rng, PANE_COUNT);
         scene.view.zoom = rng_below(&rng, 4) == 0;
+        scene.view.caption = rng_below(&rng, 3) == 0 ? "a caption" : NULL;
+        scene.view.past = rng_below(&rng, 3) == 0 ? &scene.snap : NULL;
         scene.view.active = rng_below(&rng, SCENE_SESSIONS);
         scene.view.overlay.kind = (enum overlay_kind)rng_below(&rng, OVERLAY_TEXT + 1);
         scene.view.overlay.text = "some\ntext";
@@ -444,9 +523,21 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     static const struct CMUnitTest tests[] = {
-        TEST(presets),      TEST(small_screens), TEST(themes),     TEST(ascii_only),     TEST(graphs),
-        TEST(zoomed),       TEST(overlays),      TEST(moments),    TEST(session_states), TEST(too_small),
-        TEST(random_sizes), TEST(borders_stay),  TEST(frame_time),
+        TEST(presets),
+        TEST(small_screens),
+        TEST(themes),
+        TEST(ascii_only),
+        TEST(graphs),
+        TEST(no_color),
+        TEST(states_of_the_screen),
+        TEST(zoomed),
+        TEST(overlays),
+        TEST(moments),
+        TEST(session_states),
+        TEST(too_small),
+        TEST(random_sizes),
+        TEST(borders_stay),
+        TEST(frame_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
