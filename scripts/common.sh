@@ -31,10 +31,10 @@ quietly() {
     return "$status"
 }
 
-# build PRESET: configures (the first time; later cmake sees for itself when it must) and builds.
+# build PRESET [TARGET]: configures (the first time; later cmake sees for itself when it must) and builds.
 build() {
     if [ ! -f "build/$1/Makefile" ]; then
         quietly "configuring ($1)" cmake --preset "$1" || return
     fi
-    quietly "building ($1)" cmake --build --preset "$1" -j "$(nproc)"
+    quietly "building ($1)" cmake --build --preset "$1" -j "$(nproc)" --target "${2:-all}"
 }
