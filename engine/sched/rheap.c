@@ -101,19 +101,15 @@ void rheap_rebuild(struct rheap *h)
         sift_down(h, i, h->at[i]);
 }
 
-static const struct rheap_entry *entry_of(const struct rheap *h, struct request *r)
-{
-    return &h->at[*place(h, r) - 1];
-}
-
-/* Inserts `e` in the sorted run out[from..*end), which may grow to `max`; the last falls off a full one. */
-static void insert_sorted(const struct rheap *h, struct request **out, uint32_t from, uint32_t *end,
-                          uint32_t max, const struct rheap_entry *e)
+/* Inserts heap index `e` in the run list[from..*end), sorted by what it stands for, which may grow to
+ * `max`; the last falls off a full one. */
+static void insert_sorted(const struct rheap *h, uint32_t *list, uint32_t from, uint32_t *end, uint32_t max,
+                          uint32_t e)
 {
     uint32_t lo = from, hi = *end;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        if (before(entry_of(h, out[mid]), e))
+        if (before(&h->at[list[mid]], &h->at[e]))
             lo = mid + 1;
         else
             hi = mid;
@@ -121,24 +117,28 @@ static void insert_sorted(const struct rheap *h, struct request **out, uint32_t 
     if (lo == max)
         return;
     uint32_t tail = (*end < max ? *end : max - 1) - lo;
-    memmove(out + lo + 1, out + lo, tail * sizeof(*out));
-    out[lo] = e->req;
+    memmove(list + lo + 1, list + lo, tail * sizeof(*list));
+    list[lo] = e;
     if (*end < max)
         ++*end;
 }
 
-/* The next in order is always a child of one already listed. So out[0..done) is the answer so far,
- * out[done..end) the sorted frontier of their children, and taking the frontier's first is moving a border. */
+/* The next in order is always a child of one already listed. So list[0..done) is the answer so far,
+ * list[done..end) the sorted frontier of their children, and taking the frontier's first is moving a border. */
 uint32_t rheap_list(const struct rheap *h, struct request **out, uint32_t max)
 {
+    uint32_t list[RHEAP_LIST_MAX], done = 0, end = 1;
     if (!h->n || !max)
         return 0;
-    uint32_t done = 0, end = 1;
-    out[0] = h->at[0].req;
+    if (max > RHEAP_LIST_MAX)
+        max = RHEAP_LIST_MAX;
+    list[0] = 0;
     while (done < end) {
-        uint32_t first = ARITY * (*place(h, out[done++]) - 1) + 1;
+        uint32_t first = ARITY * list[done] + 1;
+        out[done] = h->at[list[done]].req;
+        done++;
         for (uint32_t child = first; child < first + ARITY && child < h->n; child++)
-            insert_sorted(h, out, done, &end, max, &h->at[child]);
+            insert_sorted(h, list, done, &end, max, child);
     }
     return done;
 }

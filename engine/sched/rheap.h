@@ -45,8 +45,9 @@ static inline struct request *rheap_first(const struct rheap *h)
 }
 /* Restores the order after many of at[].key were changed. O(n). */
 void rheap_rebuild(struct rheap *h);
-/* The first `max` in order, without changing the heap; returns how many. O(max²) moves of a pointer at
- * worst. */
+/* The first in order, at most `max` and RHEAP_LIST_MAX, without changing the heap; returns how many. Looks at
+ * about four times as many members. */
+enum { RHEAP_LIST_MAX = 1024 };
 uint32_t rheap_list(const struct rheap *h, struct request **out, uint32_t max);
 
 #endif

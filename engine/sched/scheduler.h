@@ -156,7 +156,8 @@ struct sched_counts {
 void sched_counts(const struct sched *s, struct sched_counts *out);
 bool sched_has_work(const struct sched *s);
 
-/* For the screen. Waiters in the order in which they would be admitted, at most `max`; returns how many. */
+/* For the screen. Waiters in the order in which they would be admitted, at most `max` and 1024; returns how
+ * many. */
 uint32_t sched_waiters(const struct sched *s, struct request **out, uint32_t max);
 /* Sequences that hold a slot, in admission order. */
 uint32_t sched_running(const struct sched *s, struct request **out, uint32_t max);

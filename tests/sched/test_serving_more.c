@@ -336,6 +336,34 @@ static void point_20_nothing_starves(void **state)
     sim_deinit(&g);
 }
 
+/* Sixteen LOW fill the batch, a CRITICAL comes: it is served at once, and they lose little by it. */
+static void urgency_costs_the_others_little(void **state)
+{
+    (void)state;
+    int64_t took[2];
+    for (int with = 0; with <= 1; with++) {
+        struct sim g;
+        setup(&g);
+        sim_start(&g);
+        for (uint32_t i = 0; i < 16; i++)
+            submit_n(&g, "low", i, PRIO_LOW, 128, 200);
+        for (int i = 0; i < 40; i++)
+            sim_step(&g);
+        if (with) {
+            struct request *vip = sim_submit(&g, "vip", PRIO_CRITICAL, 64, 32, 1);
+            uint64_t before = counts(&g).steps;
+            while (vip->first_token_us < 0)
+                sim_step(&g);
+            assert_in_range(counts(&g).steps - before, 1, 3);
+        }
+        sim_run(&g, 2000);
+        took[with] = g.now_us;
+        assert_int_equal(counts(&g).preemptions, with);
+        sim_deinit(&g);
+    }
+    assert_true((double)took[1] < 1.15 * (double)took[0]);
+}
+
 /* Under a healthy mix hardly anybody is preempted. */
 static void healthy_trace_preempts_few(void **state)
 {
@@ -379,6 +407,7 @@ int main(void)
         cmocka_unit_test(point_18_the_cap_is_exact),
         cmocka_unit_test(point_19_the_step_in_flight_can_be_seen),
         cmocka_unit_test(point_20_nothing_starves),
+        cmocka_unit_test(urgency_costs_the_others_little),
         cmocka_unit_test(healthy_trace_preempts_few),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
