@@ -7,7 +7,6 @@ _weft() {
     local -A options=(
         [generate]='--prompt --chat --ids --batch --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --seed --stop --ignore-eos --stream --logprobs --priority'
         [replay]='--sim --events --time-scale'
-        [replay]='--sim --events --time-scale'
         [tokenize]='--file --special'
         [detokenize]='--file'
         [score]='--ids --file'
