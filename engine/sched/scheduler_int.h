@@ -2,7 +2,8 @@
  * The scheduler's inside, shared by its source files and by nobody else:
  *
  *   scheduler.c  life and death of requests: submit, cancel, timeouts, priorities, configuration
- *   admit.c      who gets a seat: admission, preemption, parking
+ *   admit.c      who gets a seat
+ *   preempt.c    who has to give it up: victims, parking
  *   step.c       what a step computes, and booking what came of it
  *   view.c       looking in: counts, listings, audit
  */
@@ -91,18 +92,35 @@ void sched_end_failed(struct sched *s, struct request *r, const struct weft_err 
 void sched_expire(struct sched *s, int64_t now_us);
 
 /* admit.c */
+/* Seats waiters in key order until one doesn't fit, and notes why. */
+void sched_admit(struct sched *s, int64_t now_us);
+
+/* preempt.c */
 /* Frees blocks, reservation and host slots. */
 void sched_release(struct sched *s, struct request *r);
 /* Takes out of `running`, if it is there. */
 void sched_leave(struct sched *s, struct request *r);
 /* Forgets what a preempted request has parked; it will be recomputed. */
 void sched_drop_parked(struct sched *s, struct request *r);
-/* Gives every decoding sequence the block that it is about to write, preempting where there is none. */
-void sched_grow(struct sched *s, int64_t now_us);
-/* Seats waiters in key order until one doesn't fit, and notes why. */
-void sched_admit(struct sched *s, int64_t now_us);
-/* Sends a sequence back to the queue; `by` is whose need it was. `park`: keep its KV if there is room. */
+/* May it be asked to leave? Rows of logits that were handed out can't be made again, so scoring requests
+ * stay. */
+bool sched_can_preempt(const struct sched *s, const struct request *r);
+/* Sends a sequence back to the queue; `by` is whose need it was. Its KV is kept if it may be and that is
+ * worth it. */
 void sched_preempt(struct sched *s, struct request *r, const struct request *by, bool may_park,
                    int64_t now_us);
+/* Gives every decoding sequence the block that it is about to write, preempting where there is none. */
+void sched_grow(struct sched *s, int64_t now_us);
+/* Who may be sent away for r? Sequences of strictly worse base, worse also by their effective priority as they
+ * were admitted. Listed in s->victims; returns how many. */
+uint32_t sched_candidates(struct sched *s, const struct request *r, int64_t now_us);
+/* What keeps a waiter out, beside a seat. */
+struct sched_need {
+    int64_t blocks;   /* as many more must become available */
+    uint32_t n_match; /* the first n_match of s->match it would take over from whoever holds them */
+};
+/* Sends away as many of the first n of s->victims as it takes to seat r; if all of them together don't suffice,
+ * none. True when some were sent away. */
+bool sched_make_room(struct sched *s, struct request *r, uint32_t n, struct sched_need need, int64_t now_us);
 
 #endif
