@@ -148,6 +148,7 @@ static enum weft_rc device_up(struct exec_cl *x, struct weft_err *err)
         device_down(d);
     else if (!ours)
         ops_keep(&d->ops, cache);
+    ocl_profile_reset(&d->ocl); /* of priming */
     if (cache >= 0)
         close(cache);
     return rc;

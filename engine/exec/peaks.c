@@ -3,8 +3,9 @@
 #include "engine/exec/exec_cl_impl.h"
 
 enum {
-    ITEMS = 1024,     /* work-items: enough for any number of cores to share evenly */
-    FMA_STEPS = 4096, /* of 16 vectors of 16 lanes each */
+    ITEMS = 1024,      /* work-items: enough for any number of cores to share evenly */
+    INT8_STEPS = 4096, /* of 12 vectors of 64 products each */
+    FMA_STEPS = 4096,  /* of 16 vectors of 16 lanes each */
     READ_VECTORS =
         4096,   /* of 64 bytes, by each work-item: 256 MiB in all, beyond any cache of the second level */
     REPEATS = 5 /* the best counts: the limit, not the average of a shared machine */
@@ -27,6 +28,34 @@ static enum weft_rc best_time(struct ocl *o, const struct ocl_kernel *k, const s
             *best = s;
     }
     return WEFT_OK;
+}
+
+/* 0 stays where int8 products aren't summed by special instructions. */
+static enum weft_rc measure_int8(struct exec_cl *x, const struct ocl_buf *sink, double *gops,
+                                 struct weft_err *err)
+{
+    struct ocl *o = &x->device.ocl;
+    struct program program = {0};
+    struct ocl_kernel kernel = {0};
+    const cl_int steps = INT8_STEPS, value = 0x01020304;
+    const struct ocl_arg args[] = {OCL_BUF(sink), OCL_ARG(steps), OCL_ARG(value)};
+    double seconds = 0;
+    if (!x->shape.int8 || x->shape.dot == DOT_PLAIN)
+        return WEFT_OK;
+    struct program_spec spec = {
+        .name = "peaks, int8",
+        .parts = {"common.clh", dot_path_define(x->shape.dot), "dot.clh", "peak_int8.cl"}};
+    ops_options(o, &spec);
+    enum weft_rc rc = program_open(o, &spec, -1, &program, err);
+    if (!rc)
+        rc = program_kernel(&program, "peak_int8", "peak_int8", &kernel, err);
+    if (!rc)
+        rc = best_time(o, &kernel, args, 3, &seconds, err);
+    if (!rc)
+        *gops = 2.0 * 64 * 12 * INT8_STEPS * ITEMS / seconds / 1e9;
+    program_kernel_free(&kernel);
+    program_close(&program);
+    return rc;
 }
 
 enum weft_rc exec_cl_peaks(struct exec *base, struct exec_cl_peaks *out, struct weft_err *err)
@@ -64,6 +93,9 @@ enum weft_rc exec_cl_peaks(struct exec *base, struct exec_cl_peaks *out, struct 
         rc = best_time(o, &read, read_args, 3, &seconds, err);
     if (!rc)
         out->read_gbs = (double)source.bytes / seconds / 1e9;
+    if (!rc)
+        rc = measure_int8(x, &sink, &out->int8_gops, err);
+    ocl_profile_reset(o);
     ocl_buf_free(o, &source);
     ocl_buf_free(o, &sink);
     program_kernel_free(&read);
