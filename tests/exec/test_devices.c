@@ -70,8 +70,8 @@ static void peaks_and_profile(void **state)
     struct gguf_build b;
     const struct gguf_tiny tiny = GGUF_TINY_DEFAULT;
     struct buf bytes = BUF_INIT;
-    struct model *m;
-    struct exec *x;
+    struct model *m = NULL;
+    struct exec *x = NULL;
     struct weft_err err = {0};
     struct exec_cl_peaks peaks;
     struct exec_out out;
