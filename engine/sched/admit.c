@@ -112,14 +112,15 @@ static int64_t missing_blocks(const struct sched *s, const struct fit *f)
     return (int64_t)f->n_new + f->n_cached + f->n_reserve + headroom(s) - blocks_available(&s->blocks);
 }
 
+/* A prefix is waited for before a seat is asked for, so that nobody has to leave for one that still waits. */
 static enum wait_reason obstacle(struct sched *s, const struct request *r, const struct fit *f)
 {
+    s->awaited = computing_next(s, r, f);
+    s->awaited_base = r->base;
+    if (s->awaited)
+        return WAIT_PREFIX;
     if (s->n_running >= sched_max_running(s))
         return WAIT_SLOTS;
-    if ((s->awaited = computing_next(s, r, f))) {
-        s->awaited_base = r->base;
-        return WAIT_PREFIX;
-    }
     return missing_blocks(s, f) > 0 ? WAIT_BLOCKS : WAIT_NONE;
 }
 
@@ -128,8 +129,8 @@ static enum wait_reason obstacle(struct sched *s, const struct request *r, const
 static void take_blocks(struct sched *s, struct request *r, const struct fit *f)
 {
     memcpy(r->blocks, s->match, f->n_match * sizeof(*s->match));
-    for (uint32_t i = 0; i < f->n_match;
-         i++) /* before anything is allocated, which may evict what has no owner */
+    /* Before anything is allocated, which may evict what has no owner. */
+    for (uint32_t i = 0; i < f->n_match; i++)
         blocks_ref(&s->blocks, r->blocks[i]);
     r->n_blocks = f->n_match;
     if (f->fork_block != BLOCK_NONE) {
@@ -213,7 +214,8 @@ static bool coalescing(struct sched *s, int64_t now_us)
 {
     uint32_t want =
         s->cfg.min_batch_size < sched_max_running(s) ? s->cfg.min_batch_size : sched_max_running(s);
-    if (s->n_running || rqueue_count(&s->queue) >= want) {
+    bool resumes = rqueue_depth(&s->queue) < rqueue_count(&s->queue); /* what has once run is never delayed */
+    if (s->n_running || resumes || rqueue_count(&s->queue) >= want) {
         s->idle_since_us = -1;
         return false;
     }

@@ -142,6 +142,38 @@ static void test_awaited_one_inherits_priority(void **state)
     sim_deinit(&g);
 }
 
+/* With all seats taken: who will wait for a prefix anyway sends nobody away for it before it is there. */
+static void test_no_seat_is_taken_just_to_wait(void **state)
+{
+    (void)state;
+    struct sim g;
+    setup(&g);
+    g.cfg.max_batch_size = 2;
+    g.cfg.preemption = SCHED_PREEMPT_RECOMPUTE;
+    g.cfg.max_preemptions = 3;
+    sim_start(&g);
+    struct request *chat = sim_make(&g, "chat", PRIO_LOW, 10, 100, 9);
+    assert_int_equal(sim_offer(&g, chat, NULL), WEFT_OK);
+    sim_step(&g);
+    struct request *book = make(&g, "book", 512, 10, 40, 3);
+    assert_int_equal(sim_offer(&g, book, NULL), WEFT_OK);
+    sim_step(&g);
+    struct request *vip = make(&g, "vip", 512, 10, 4, 3);
+    vip->base = PRIO_CRITICAL;
+    assert_int_equal(sim_offer(&g, vip, NULL), WEFT_OK);
+    while (book->state == REQ_PREFILLING) {
+        assert_int_equal(chat->state, REQ_RUNNING);
+        sim_step(&g);
+        assert_int_equal(vip->wait_reason, WAIT_PREFIX);
+    }
+    sim_step(&g);
+    assert_int_equal(chat->state, REQ_PREEMPTED); /* now there is use for the seat */
+    assert_int_equal(vip->cached_tokens, 512);
+    sim_run(&g, 300);
+    check_all_alone(&g);
+    sim_deinit(&g);
+}
+
 static void test_salt_separates(void **state)
 {
     (void)state;
@@ -329,6 +361,7 @@ int main(void)
         cmocka_unit_test(test_four_at_once_prefill_once),
         cmocka_unit_test(test_awaited_one_is_cancelled),
         cmocka_unit_test(test_awaited_one_inherits_priority),
+        cmocka_unit_test(test_no_seat_is_taken_just_to_wait),
         cmocka_unit_test(test_salt_separates),
         cmocka_unit_test(test_own_earlier_turn),
         cmocka_unit_test(test_scoring_reads_no_cache),

@@ -104,6 +104,24 @@ static void test_coalescing(void **state)
     sim_deinit(&g);
 }
 
+/* Whatever has run before goes on at once, however few there are. */
+static void test_coalescing_never_delays_what_ran(void **state)
+{
+    (void)state;
+    struct sim g;
+    sim_init(&g);
+    g.cfg.min_batch_size = 2;
+    g.cfg.batch_timeout_us = 50000;
+    sim_start(&g);
+    sim_submit(&g, "a", PRIO_NORMAL, 4, 9, 1);
+    struct request *b = sim_submit(&g, "b", PRIO_NORMAL, 4, 9, 1);
+    assert_true(sim_step(&g));
+    sched_cancel(g.s, b, g.now_us);
+    sched_kv_lost(g.s, g.now_us); /* a is back in the queue, alone */
+    assert_true(sim_step(&g));
+    sim_deinit(&g);
+}
+
 /* Requests that come singly stop being waited for; those that come in fours are waited for again. */
 static void test_adaptive_timeout(void **state)
 {
@@ -258,13 +276,10 @@ static void test_simulated_costs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_timeouts),
-        cmocka_unit_test(test_timeout_wakes_an_idle_scheduler),
-        cmocka_unit_test(test_coalescing),
-        cmocka_unit_test(test_adaptive_timeout),
-        cmocka_unit_test(test_pace),
-        cmocka_unit_test(test_resource_limits),
-        cmocka_unit_test(test_simulated_costs),
+        cmocka_unit_test(test_timeouts),         cmocka_unit_test(test_timeout_wakes_an_idle_scheduler),
+        cmocka_unit_test(test_coalescing),       cmocka_unit_test(test_coalescing_never_delays_what_ran),
+        cmocka_unit_test(test_adaptive_timeout), cmocka_unit_test(test_pace),
+        cmocka_unit_test(test_resource_limits),  cmocka_unit_test(test_simulated_costs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
