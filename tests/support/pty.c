@@ -192,7 +192,7 @@ bool pty_wait_exit(struct pty *p, int timeout_ms)
         }
         pty_pump(p, 10);
     }
-    while (pty_pump(p, 0) > 0)
+    while (pty_pump(p, 100) > 0) /* the kernel hands over the last of it a little later */
         ;
     return true;
 }
