@@ -176,6 +176,51 @@ size_t keymap_complete(const char *prefix, size_t n, const struct action_info **
     return found;
 }
 
+/* One of "a|b|c"? */
+static bool is_choice(const char *choices, size_t n, const char *word, size_t word_n)
+{
+    for (size_t i = 0; i < n;) {
+        size_t len = 0;
+        while (i + len < n && choices[i + len] != '|')
+            len++;
+        if (len == word_n && memcmp(choices + i, word, len) == 0)
+            return true;
+        i += len + 1;
+    }
+    return false;
+}
+
+static const char blanks[] = " \t\n";
+
+bool keymap_check_args(enum action a, const char *args, char *out, size_t size)
+{
+    const struct action_info *info = keymap_action(a);
+    const char *spec = info && info->args ? info->args : "", *given = args ? args : "";
+    const char *slash = info && info->slash ? info->slash : "";
+    given += strspn(given, blanks);
+    if (!*spec && *given) {
+        snprintf(out, size, "%s takes nothing behind it", slash);
+        return false;
+    }
+    while (*spec) {
+        size_t n = strcspn(spec, blanks), word = strcspn(given, blanks);
+        bool optional = *spec == '[';
+        const char *name = spec + optional;
+        size_t name_n = n - 2 * (size_t)optional;
+        if (!word && !optional) {
+            snprintf(out, size, "%s needs %.*s: %s %s", slash, (int)name_n, name, slash, info->args);
+            return false;
+        }
+        if (word && memchr(name, '|', name_n) && !is_choice(name, name_n, given, word)) {
+            snprintf(out, size, "%s: %.*s isn't one of %.*s", slash, (int)word, given, (int)name_n, name);
+            return false;
+        }
+        given += word + strspn(given + word, blanks);
+        spec += n + strspn(spec + n, blanks);
+    }
+    return true;
+}
+
 const char *key_name(ui_key key, char out[KEY_NAME_MAX])
 {
     static const char *const names[] = {"Up",   "Down",      "Left",  "Right",  "PgUp",

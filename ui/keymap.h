@@ -133,6 +133,11 @@ enum action keymap_slash(const char *word, size_t n);
  * there are. */
 size_t keymap_complete(const char *prefix, size_t n, const struct action_info **out, size_t max);
 
+/* Whether `args`, what stood behind a slash command (NULL or blank: nothing), fits its row's `args`: a word in brackets
+ * may be left out, the last one takes all that is left, and "a|b" is one of these words. False: `out` says what is
+ * wrong and how it goes: "/prio needs LEVEL: /prio LEVEL". */
+bool keymap_check_args(enum action a, const char *args, char *out, size_t size);
+
 enum { KEY_NAME_MAX = 24 };
 /* "F7", "Alt-1", "Ctrl-L", "Shift-Tab", "p"; returns out. */
 const char *key_name(ui_key key, char out[KEY_NAME_MAX]);

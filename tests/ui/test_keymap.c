@@ -114,6 +114,39 @@ static void slash(void **state)
     assert_int_equal(keymap_complete("/zz", 3, found, 4), 0);
 }
 
+/* What is missing, or too much, behind a command. */
+static void arguments(void **state)
+{
+    (void)state;
+    static const struct {
+        enum action action;
+        const char *args, *want; /* NULL: in order */
+    } rows[] = {
+        {ACTION_HELP, NULL, NULL},
+        {ACTION_HELP, "  ", NULL},
+        {ACTION_HELP, "me", "/help takes nothing behind it"},
+        {ACTION_NEW, "", NULL},
+        {ACTION_NEW, "three little words", NULL}, /* the last takes the rest */
+        {ACTION_PRIO, "", "/prio needs LEVEL: /prio LEVEL"},
+        {ACTION_PRIO, "high", NULL},
+        {ACTION_SET, "seed", "/set needs VALUE: /set NAME VALUE"},
+        {ACTION_SET, " seed  1", NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char why[128] = "";
+        assert_int_equal(keymap_check_args(rows[i].action, rows[i].args, why, sizeof why),
+                         rows[i].want == NULL);
+        assert_string_equal(why, rows[i].want ? rows[i].want : "");
+    }
+    /* Choices, by whichever rows have them. */
+    for (int a = 1; a < ACTION_COUNT; a++) {
+        const struct action_info *info = keymap_action((enum action)a);
+        char why[128];
+        if (info->args && strchr(info->args, '|'))
+            assert_false(keymap_check_args((enum action)a, "no-such-choice", why, sizeof why));
+    }
+}
+
 /* ── the entry line ── */
 
 static void expect_entry(const char *text, size_t cursor, int w, int h, int x, int y, const char *want)
@@ -154,7 +187,8 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(table_is_sound), cmocka_unit_test(keys_are_unique), cmocka_unit_test(lookups),
-        cmocka_unit_test(names),          cmocka_unit_test(slash),           cmocka_unit_test(entry),
+        cmocka_unit_test(names),          cmocka_unit_test(slash),           cmocka_unit_test(arguments),
+        cmocka_unit_test(entry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

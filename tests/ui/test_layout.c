@@ -86,8 +86,10 @@ static void usual_sizes(void **state)
         {120, 36, LAYOUT_BALANCED, BIT(SESSIONS) | BIT(QUEUE) | BIT(BATCH) | BIT(KV) | BIT(RATES)},
         {80, 24, LAYOUT_SCHEDULER, BIT(SESSIONS) | BIT(QUEUE) | BIT(BATCH)},
         {80, 24, LAYOUT_KV, BIT(SESSIONS) | BIT(QUEUE) | BIT(KV)},
+        {120, 36, LAYOUT_SCHEDULER,
+         BIT(SESSIONS) | BIT(QUEUE) | BIT(BATCH) | BIT(KV) | BIT(RATES) | BIT(EVENTS)},
         {200, 60, LAYOUT_SCHEDULER,
-         BIT(SESSIONS) | BIT(QUEUE) | BIT(BATCH) | BIT(KV) | BIT(RATES) | BIT(LATENCY)},
+         BIT(SESSIONS) | BIT(QUEUE) | BIT(BATCH) | BIT(KV) | BIT(RATES) | BIT(LATENCY) | BIT(EVENTS)},
         {200, 60, LAYOUT_KV, BIT(SESSIONS) | BIT(QUEUE) | BIT(BATCH) | BIT(KV) | BIT(RATES) | BIT(LATENCY)},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
