@@ -490,8 +490,21 @@ const struct store_chat *store_session_chat(const struct store_session *s)
 
 /* --- sessions: what happens --- */
 
+static bool same_settings(const struct store_settings *a, const struct store_settings *b)
+{
+    const struct sampling *x = &a->sampling, *y = &b->sampling;
+    return strcmp(a->title, b->title) == 0 && strcmp(a->system, b->system) == 0 && a->titled == b->titled &&
+           strcmp(a->model, b->model) == 0 && a->prio == b->prio && a->max_tokens == b->max_tokens &&
+           x->temperature == y->temperature && x->top_k == y->top_k && x->top_p == y->top_p &&
+           x->min_p == y->min_p && x->repeat_penalty == y->repeat_penalty &&
+           x->presence_penalty == y->presence_penalty && x->frequency_penalty == y->frequency_penalty &&
+           x->penalty_window == y->penalty_window && x->seed == y->seed;
+}
+
 bool store_set(struct store_session *s, const struct store_settings *settings)
 {
+    if (same_settings(&s->chat.settings, settings))
+        return true;
     struct buf b = BUF_INIT;
     bool named = strcmp(s->chat.settings.title, settings->title) != 0 && settings->titled;
     bool prompted = strcmp(s->chat.settings.system, settings->system) != 0;
