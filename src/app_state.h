@@ -3,7 +3,7 @@
  *
  *   app.c           start, the loop (terminal, engine, signals, timers), end
  *   app_keys.c      keys → actions, the input line or an overlay
- *   app_actions.c   what each action does: one table
+ *   app_actions.c   actions → functions: one table; the functions are in app_act_*.c, by what they act on
  *   slash.c         commands typed into the input line → actions
  *   app_overlay.c   what lies over the screen: help, pages, questions, lists
  *   app_engine.c    messages → requests, engine events → sessions

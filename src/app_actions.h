@@ -1,0 +1,36 @@
+/*
+ * The actions of keymap.h, each a function of one shape: `args` is what stood behind the slash command, or NULL when a key or
+ * the palette asked for it. A new action is a row in ui/keymap.c, a function in one of the files below, and its line in
+ * app_actions.c's table. On the console's thread, like all of app_state.h.
+ */
+#ifndef WEFT_APP_ACTIONS_H
+#define WEFT_APP_ACTIONS_H
+
+#include "src/app_state.h"
+
+typedef void app_action_fn(struct app *a, const char *args);
+
+/* app_act_sessions.c: sessions */
+app_action_fn act_new, act_rename, act_delete, act_clear, act_goto, act_next, act_previous, act_select,
+    act_system, act_set, act_show;
+
+/* app_act_requests.c: requests and engine */
+app_action_fn act_prio_up, act_prio_down, act_prio, act_stop, act_cancel, act_interrupt, act_freeze, act_step,
+    act_stats;
+
+/* app_act_reading.c: reading */
+app_action_fn act_find, act_find_next, act_find_previous, act_up, act_down, act_page_up, act_page_down,
+    act_home, act_end, act_newline;
+
+/* app_act_screen.c: screen */
+app_action_fn act_focus_next, act_focus_previous, act_zoom, act_unzoom, act_layout_next, act_layout_previous,
+    act_layout, act_theme, act_redraw;
+
+/* The session that an action is about: the row under the cursor where that is what the keys move, else the one in front. */
+size_t act_chosen(const struct app *a);
+struct session *act_chosen_session(const struct app *a);
+
+/* Rows of the lists that an action without arguments opens; also its completions. */
+app_item_fn act_prio_item, act_layout_item, act_theme_item;
+
+#endif
