@@ -51,9 +51,9 @@ enum weft_rc cli_engine_start(const struct cli *cli, const struct engine_setup_o
 
 static void clear_progress(struct cli_engine *ce)
 {
-    if (ce->progress_shown)
+    if (*ce->progress)
         fputs("\r\033[K", stderr);
-    ce->progress_shown = false;
+    ce->progress[0] = 0;
 }
 
 void cli_engine_stop(struct cli_engine *ce)
@@ -80,11 +80,13 @@ static void show_progress(struct cli_engine *ce)
     if (!s)
         return;
     engine_snapshot(ce->engine, s);
-    if (s->state < ENGINE_READY) {
-        fprintf(stderr, "\r\033[K%s %.60s", engine_state_name(s->state), s->state_detail);
-        ce->progress_shown = true;
-    } else {
+    char text[sizeof ce->progress];
+    snprintf(text, sizeof text, "%s %.60s", engine_state_name(s->state), s->state_detail);
+    if (s->state >= ENGINE_READY) {
         clear_progress(ce);
+    } else if (strcmp(text, ce->progress) != 0) {
+        fprintf(stderr, "\r\033[K%s", text);
+        memcpy(ce->progress, text, sizeof text);
     }
     snapshot_free(s);
     mem_free(s);

@@ -23,7 +23,7 @@ struct cli_engine {
         wake_us; /* the caller's: when cli_engine_wait returns at the latest (clock_now_us); 0: no limit */
     int64_t stop_ms;
     bool show_progress; /* loading is told on standard error, a terminal */
-    bool progress_shown;
+    char progress[96];  /* what stands there; "": nothing */
     bool
         leave_loading; /* the command's to set: an engine that is still loading needn't be waited for at the end */
     bool *left_behind; /* struct cli's */
