@@ -251,6 +251,21 @@ static void draw_if_due(struct app *a, int64_t now)
     app_draw(a);
 }
 
+/* Takes what was typed; a paste comes in many pieces, and they share a frame. False when the terminal is gone. */
+static bool on_terminal(struct app *a)
+{
+    enum { PIECES = 64 };
+    struct pollfd more = {term_fd(a->term), POLLIN, 0};
+    for (int i = 0; i < PIECES && !a->quit; i++) {
+        if (!term_read(a->term))
+            return false;
+        app_input(a, false);
+        if (poll(&more, 1, 0) <= 0)
+            break;
+    }
+    return true;
+}
+
 static void loop(struct app *a)
 {
     enum { TERMINAL, ENGINE, SIGNALS, N_FDS };
@@ -272,11 +287,10 @@ static void loop(struct app *a)
         if (fds[ENGINE].revents)
             app_engine_events(a);
         if (fds[TERMINAL].revents) {
-            if (!term_read(a->term)) { /* hung up */
+            if (!on_terminal(a)) { /* hung up */
                 a->end_signal = SIGHUP;
                 break;
             }
-            app_input(a, false);
         } else if (sequence && clock_now_us() - now >= decoder_wait_ms(term_decoder(a->term)) * 1000) {
             app_input(a, true);
         }

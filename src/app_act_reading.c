@@ -41,6 +41,12 @@ void act_find_previous(struct app *a, const char *args)
     find_again(a, -1);
 }
 
+/* How far the rows of a pane can be scrolled at most; its drawing knows exactly. */
+static int most_rows(const struct app *a, enum pane_id pane)
+{
+    return (int)(pane == PANE_QUEUE ? a->snap->n_queue : a->snap->n_steps);
+}
+
 /* Moves in the focused pane: lines of the chat, the cursor of the sessions, the first row of the others. */
 static void move_by(struct app *a, int lines)
 {
@@ -51,7 +57,7 @@ static void move_by(struct app *a, int lines)
         int row = (int)a->sessions_cursor + lines, last = (int)a->n_sessions - 1;
         a->sessions_cursor = (size_t)(row < 0 ? 0 : row > last ? last : row);
     } else {
-        int row = a->scroll[pane] + lines, most = SNAP_STEPS + SNAP_QUEUE;
+        int row = a->scroll[pane] + lines, most = most_rows(a, pane);
         a->scroll[pane] = row < 0 ? 0 : row > most ? most : row;
     }
 }

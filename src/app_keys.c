@@ -123,6 +123,7 @@ static void on_paste(struct app *a, const struct decoder_event *ev)
     bool typed = a->overlay.kind == OVERLAY_NONE || a->overlay.draft;
     if (a->overlay.kind == OVERLAY_NONE)
         app_focus(a, PANE_INPUT);
+    editor_paste_begin();
     if (typed && clean.len && editor_insert(buf_str(&clean), clean.len) < clean.len)
         app_toast(a, TOAST_WARN, "the paste was cut: a message holds at most %d bytes", EDITOR_TEXT_MAX);
     if (a->overlay.draft)
@@ -140,6 +141,7 @@ void app_input(struct app *a, bool timed_out)
         case DECODER_KEY: on_key(a, &ev); break;
         case DECODER_PASTE: on_paste(a, &ev); break;
         case DECODER_PASTE_END:
+            editor_paste_end();
             a->paste = (struct text_filter){{0}, 0};
             a->paste_cr = false;
             break;

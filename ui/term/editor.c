@@ -22,7 +22,7 @@ struct editor_draft {
 
 /* As readline itself: one a process. */
 static struct {
-    bool open, keep_history, listing;
+    bool open, keep_history, listing, pasting;
     enum { AWAITS_NOTHING, AWAITS_QUOTED, AWAITS_SOUGHT } awaits; /* a command that wants a character */
     struct editor_hooks hooks;
     struct editor_draft *draft;
@@ -401,6 +401,7 @@ void editor_edit(struct editor_draft *d)
 {
     if (!ed.open || d == ed.draft)
         return;
+    editor_paste_end();
     editor_abort();
     if (ed.draft)
         put_away(ed.draft);
@@ -488,6 +489,22 @@ void editor_keep_history(bool keep)
     ed.keep_history = keep;
 }
 
+void editor_paste_begin(void)
+{
+    if (!ed.draft || ed.pasting)
+        return;
+    editor_abort();
+    rl_begin_undo_group();
+    ed.pasting = true;
+}
+
+void editor_paste_end(void)
+{
+    if (ed.pasting)
+        rl_end_undo_group();
+    ed.pasting = false;
+}
+
 size_t editor_insert(const char *text, size_t n)
 {
     if (!ed.draft)
@@ -499,9 +516,7 @@ size_t editor_insert(const char *text, size_t n)
     if (!copy)
         return 0;
     editor_abort();
-    rl_begin_undo_group();
     rl_insert_text(copy);
-    rl_end_undo_group();
     mem_free(copy);
     ed.listing = false;
     return n;
@@ -512,6 +527,7 @@ void editor_set(const char *text, size_t n)
     char *copy = ed.draft ? mem_memdup(text, n) : NULL;
     if (!copy)
         return;
+    editor_paste_end();
     editor_abort();
     leave_history();
     rl_replace_line(copy, 1);

@@ -61,9 +61,11 @@ struct editor_draft *editor_draft(void);
 bool editor_feed(const char *bytes, size_t n, size_t *used, char **line);
 /* Whether lines that Enter ends go into the history (true at the start): off for prompts. */
 void editor_keep_history(bool keep);
-/* Inserts text as one undoable change: a paste. Beyond EDITOR_TEXT_MAX bytes the line grows no further;
- * returns what went in. */
+/* Inserts text; beyond EDITOR_TEXT_MAX bytes the line grows no further. Returns what went in. All pieces from editor_paste_begin to
+ * editor_paste_end are one undoable change. */
 size_t editor_insert(const char *text, size_t n);
+void editor_paste_begin(void); /* harmless when one has begun */
+void editor_paste_end(void);
 /* Replaces the line; the point goes to its end. */
 void editor_set(const char *text, size_t n);
 
