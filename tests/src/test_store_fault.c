@@ -19,6 +19,7 @@
 #include "engine/base/mem.h"
 #include "src/store.h"
 #include "tests/support/store_rig.h"
+#include "tests/support/store_rig_io.h"
 
 static const struct store_settings defaults = {
     .title = "session 1", .system = "", .prio = PRIO_NORMAL, .sampling = SAMPLING_DEFAULT, .max_tokens = 512};
