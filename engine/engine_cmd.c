@@ -264,6 +264,8 @@ static void observe_refusal(struct engine *e, struct ticket *t, const struct wef
 {
     struct sched_counts c;
     sched_counts(e->sched, &c);
+    if (!t->rq.n_prompt)
+        t->rq.n_prompt = (uint32_t)t->n_raw_ids; /* not prepared yet; of a text the length is unknown */
     struct sched_event ev = {
         .type = SCHED_REJECT, .now_us = engine_now(e), .req = &t->rq, .depth = c.depth, .err = why};
     engine_trace(e, &ev);

@@ -258,7 +258,7 @@ static void add_cell(double v, struct buf *out)
     if (isnan(v))
         buf_addf(out, "%10s", "-");
     else
-        buf_addf(out, "%10.1f", v);
+        buf_addf(out, v < 1e6 ? "%10.1f" : "%10.0f", v);
 }
 
 static void add_spread(const struct spread *s, struct buf *out)
