@@ -6,6 +6,10 @@
  * snapshot. Events are lossless: an inbox whose reader is slow gets a request's text coalesced into fewer, longer TOKENS
  * events, but never loses any and never makes the engine wait.
  *
+ * Several models may be loaded at once, each with an executor and a scheduler of its own; they take turns at the device, a
+ * step each. The first is the default; READY and FAILED are said of it, and a model beside it that can't be loaded is
+ * refused to whoever asks for it.
+ *
  * Requests submitted before READY wait. Every accepted submission gets exactly one ENGINE_FINISH; one that is refused gets one
  * ENGINE_REJECT instead.
  */
@@ -33,7 +37,7 @@ struct engine_inbox;
 struct engine_request {
     /* NULL or "": made up ("r1", "r2", …); at most REQ_ID_MAX-1 bytes; unique among live requests. */
     const char *id;
-    const char *model; /* NULL: the default */
+    const char *model; /* NULL or "": the default; else a model's configured name, or the one in its file */
     /* Exactly one of: */
     const char *prompt; /* plain completion, prompt_len bytes; BOS as the file says */
     size_t prompt_len;
@@ -55,7 +59,10 @@ struct engine_request {
     uint32_t n_logprobs; /* 0: none */
     int64_t timeout_ms;  /* 0: none (or the queue's default) */
     const char *salt;    /* NULL: none */
-    uint32_t tag;        /* for snapshots */
+    /* Id of a request that this one continues from: while that one holds KV blocks, they are shared as far as the two
+     * agree (same salt), a part-filled one by copy. NULL: none. A request that isn't live is no error. */
+    const char *fork_of;
+    uint32_t tag; /* for snapshots */
 };
 
 enum engine_event_type {
@@ -122,14 +129,32 @@ struct engine_observer {
     void *ctx;
 };
 
+/* Models that one engine may have. */
+enum { ENGINE_MODELS_MAX = SNAP_MODELS };
+
+/*
+ * Where a model and its executor come from. Called on the engine thread during LOADING, so that a screen can
+ * already be up. Returns the model (NULL under simulation) and the executor; both become the engine's.
+ * engine_progress may be called with what is being done.
+ */
+typedef enum weft_rc engine_load_fn(void *ctx, struct engine *e, struct model **model, struct exec **exec,
+                                    struct weft_err *err);
+
+/* One of several models. Each has an executor and a scheduler of its own, all by the limits of the engine_config. */
+struct engine_model_config {
+    char name[96]; /* the name that requests use, and by which it is configured only once; "" for the file's */
+    engine_load_fn *load;
+    void *load_ctx;
+    void (*release)(void *load_ctx); /* called once, when load_ctx isn't needed any more; may be NULL */
+};
+
 struct engine_config {
-    /* Where the model and the executor come from. Called on the engine thread during LOADING, so that a screen can
-     * already be up. Returns the model (NULL under simulation) and the executor; both become the engine's. `progress`
-     * may be called with what is being done. */
-    enum weft_rc (*load)(void *ctx, struct engine *e, struct model **model, struct exec **exec,
-                         struct weft_err *err);
+    /* The model, when there is but one; otherwise `models`, the first of which is the default. */
+    engine_load_fn *load;
     void *load_ctx;
     char model_name[96]; /* the name that requests use; "" for the file's */
+    uint32_t n_models;   /* 0: the one above */
+    struct engine_model_config models[ENGINE_MODELS_MAX];
     bool sim;
     bool warm; /* run a step of each shape class before READY; logits must be finite */
     int64_t warm_timeout_ms;
@@ -163,6 +188,13 @@ enum weft_rc engine_create(const struct engine_config *cfg, struct engine **out,
 /* Stops: drains for stop_ms, cancels the rest, joins. If the device hangs, gives up after stop_ms + 1 s and leaks it,
  * returning false, so that the process can still end. All inboxes must be closed after this. */
 bool engine_destroy(struct engine *e);
+/*
+ * One more model while the engine runs: loaded and warmed up between two steps, which keeps the others waiting for as long.
+ * A name that is configured already stands for the model that it has, and nothing happens. When loading fails the model's
+ * requests are refused, as at the start. Any thread; returns at once; requests that follow find the model.
+ * INVALID_REQUEST: no name, or no room for one more, as far as that is known by now.
+ */
+enum weft_rc engine_configure_model(struct engine *e, const struct engine_model_config *m, struct weft_err *err);
 /* For `load`: sets the state's detail ("repacking weights", 0.4). Engine thread. */
 void engine_progress(struct engine *e, const char *what, double fraction);
 
@@ -191,7 +223,7 @@ void engine_snapshot(struct engine *e, struct snapshot *out);
 /* The stats object of INTERFACES, from a snapshot. */
 json_t *snapshot_stats_json(const struct snapshot *s, const char *id);
 enum engine_state engine_state(struct engine *e);
-/* The model, once READY; NULL before and under simulation. Immutable. */
+/* The default model, once READY; NULL before and under simulation. Immutable. */
 const struct model *engine_model(struct engine *e);
 
 #endif

@@ -113,6 +113,7 @@ struct ticket {
     struct engine_inbox *inbox; /* a reference; NULL: nobody waits */
     struct engine_event *last;  /* becomes REJECT or FINISH: made ahead, so that it can always be sent */
     char *model;                /* NULL: the default */
+    char *fork_of;              /* rq.fork_of points here; NULL: none */
     enum prompt_kind kind;
     char *prompt;
     size_t prompt_len;

@@ -170,10 +170,12 @@ enum weft_rc ticket_create(const struct engine_request *rq, struct engine_inbox 
     t->slot = -1;
     t->last = inbox_event_create(ENGINE_FINISH);
     if (!t->last || !reply_init(&t->reply) || !copy_prompt(t, rq) ||
-        (rq->model && !(t->model = mem_strdup(rq->model)))) {
+        (rq->model && !(t->model = mem_strdup(rq->model))) ||
+        (rq->fork_of && !(t->fork_of = mem_strdup(rq->fork_of)))) {
         rc = weft_err_nomem(err, "engine_submit", rq->prompt_len + rq->n_ids * sizeof *rq->ids);
         goto out;
     }
+    t->rq.fork_of = t->fork_of;
     rc = stop_init(&t->reply.stop, rq->stop, rq->n_stop, err);
 out:
     if (rc) {
@@ -208,6 +210,7 @@ void ticket_destroy(struct ticket *t)
         return;
     free_prompt(t);
     mem_free(t->model);
+    mem_free(t->fork_of);
     mem_free(t->rq.ids);
     mem_free(t->nll);
     reply_deinit(&t->reply);
