@@ -28,6 +28,14 @@ const struct snap_request *view_request(const struct view *v, uint32_t tag)
     return NULL;
 }
 
+int view_scroll_by(enum pane_id pane, int scroll, int lines)
+{
+    enum { MOST = SNAP_STEPS + SNAP_QUEUE }; /* more rows than any pane has */
+    bool backwards = pane == PANE_BATCH || pane == PANE_EVENTS;
+    int to = backwards ? scroll - lines : scroll + lines;
+    return to < 0 ? 0 : to > MOST ? MOST : to;
+}
+
 void view_layout(const struct view *v, int w, int h, struct layout *out)
 {
     layout_compute(w, h, v->preset, v->focus, v->zoom, 1, out);

@@ -116,6 +116,10 @@ struct pane {
 extern const struct pane pane_sessions, pane_chat, pane_queue, pane_batch, pane_kv, pane_rates, pane_latency,
     pane_events;
 
+/* What scroll[pane] becomes when the view is to move `lines` down (negative: up). Panes whose newest is at the end
+ * (batch, events) count backwards. Never negative, never absurd; the rest is clamped when drawn. */
+int view_scroll_by(enum pane_id pane, int scroll, int lines);
+
 /* Draws the whole screen into g (which has its size already) and places the cursor. g->ascii is set from the
  * view. */
 void view_draw(const struct view *v, struct grid *g);

@@ -361,6 +361,25 @@ static void states_of_the_screen(void **state)
     check_screen("events-back-120x36.txt", 120, 36);
 }
 
+/* The scheduler's own screen in every look: timeline marks, events, memory. */
+static void scheduler_colours(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"default", "light", "contrast", "colourblind"};
+    scene.view.preset = LAYOUT_SCHEDULER;
+    scene.snap.memory_mb = 6100;
+    scene.snap.under_pressure = true;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char name[64];
+        scene_theme(&scene.theme, TEST_SOURCE_DIR, names[i]);
+        snprintf(name, sizeof name, "scheduler-%s-160x40.ansi", names[i]);
+        check_colours(name, 160, 40, 256);
+    }
+    scene_theme(&scene.theme, TEST_SOURCE_DIR, "mono");
+    scene.view.mono = true;
+    check_colours("scheduler-mono-160x40.ansi", 160, 40, 0);
+}
+
 /* Does row y of a 120 × 36 screen hold `want`? */
 static void expect_row(int y, const char *want)
 {
@@ -416,6 +435,16 @@ static void session_states(void **state)
     expect_row(21, "BATCH step 17 949, 255 back");
     scene.snap.frozen = true;
     expect_row(0, "READY  FROZEN");
+}
+
+static void scrolling(void **state)
+{
+    (void)state;
+    assert_int_equal(view_scroll_by(PANE_QUEUE, 3, 2), 5);
+    assert_int_equal(view_scroll_by(PANE_QUEUE, 3, -10), 0);
+    assert_int_equal(view_scroll_by(PANE_EVENTS, 3, 2), 1); /* the newest is below */
+    assert_int_equal(view_scroll_by(PANE_BATCH, 3, -10), 13);
+    assert_int_equal(view_scroll_by(PANE_KV, 3, 1000000), SNAP_STEPS + SNAP_QUEUE);
 }
 
 static void too_small(void **state)
@@ -529,12 +558,14 @@ int main(void)
         TEST(ascii_only),
         TEST(graphs),
         TEST(no_color),
+        TEST(scheduler_colours),
         TEST(states_of_the_screen),
         TEST(zoomed),
         TEST(overlays),
         TEST(moments),
         TEST(session_states),
         TEST(too_small),
+        TEST(scrolling),
         TEST(random_sizes),
         TEST(borders_stay),
         TEST(frame_time),
