@@ -115,7 +115,7 @@ enum weft_rc cli_configure(struct cli *cli, cli_source_fn *source, void *ctx, st
                 err->code = rc;
         }
     }
-    return rc ? rc : config_check(&cli->cfg, err);
+    return rc;
 }
 
 static bool was_set(const struct weft_config *cfg, const char *path)
@@ -158,6 +158,8 @@ static enum weft_rc run(struct cli *cli, struct weft_err *err)
     } else {
         find_config(cli, &text);
         rc = cli_configure(cli, NULL, NULL, err);
+        if (rc == WEFT_OK && !cli->verb->brings_settings)
+            rc = config_check(&cli->cfg, err);
         if (rc == WEFT_OK)
             rc = open_log(cli, err);
         if (rc == WEFT_OK)

@@ -75,6 +75,7 @@ struct cli_verb {
     const char *details; /* paragraphs for --help; may be "" */
     const struct opt_spec *options;
     enum weft_rc (*run)(struct cli *cli, struct weft_err *err);
+    bool brings_settings; /* its input has some, so it calls cli_configure and config_check itself */
 };
 
 extern const struct cli_verb cli_bench, cli_config, cli_console, cli_detokenize, cli_devices, cli_generate,
@@ -87,7 +88,7 @@ extern const struct opt_spec cli_common_options[];
 /* A source of configuration between the user's file and the command line. */
 typedef enum weft_rc cli_source_fn(void *ctx, struct weft_config *cfg, struct weft_err *err);
 /* Puts the configuration together anew: defaults, the user's file, `source` (NULL: none), then the command
- * line. For a verb whose input brings settings of its own. */
+ * line. For a verb whose input brings settings of its own; config_check is the caller's. */
 enum weft_rc cli_configure(struct cli *cli, cli_source_fn *source, void *ctx, struct weft_err *err);
 
 /* The whole program; returns its exit status. */

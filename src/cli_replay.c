@@ -111,6 +111,8 @@ static enum weft_rc run(struct cli *cli, struct weft_err *err)
     if (rc == WEFT_OK)
         rc = cli_configure(cli, apply_set, w, err);
     if (rc == WEFT_OK)
+        rc = config_check(&cli->cfg, err);
+    if (rc == WEFT_OK)
         rc = workload_expand(w, scale, &cli->cfg, err);
     if (rc == WEFT_OK)
         rc = open_events(cli->opt.events, &events, err);
@@ -154,4 +156,5 @@ const struct cli_verb cli_replay = {
         "before the command line's.",
     .options = options,
     .run = run,
+    .brings_settings = true,
 };

@@ -252,6 +252,26 @@ static void add_states(const struct totals *t, struct buf *out)
         buf_addf(out, "%s%zu never submitted", comma, t->by_state[REPLAY_PENDING]);
 }
 
+/* How many requests ended with which error. */
+static void add_errors(const struct replay *rp, struct buf *out)
+{
+    const char *label = "  errors         ";
+    for (int rc = WEFT_OK + 1; rc < WEFT_RC_COUNT; rc++) {
+        const char *name = weft_rc_name((enum weft_rc)rc);
+        size_t n = 0;
+        for (size_t i = 0; i < rp->w->n_requests; i++) {
+            const char *code = json_string_value(json_object_get(rp->outcome[i].error, "code"));
+            n += code && strcmp(code, name) == 0;
+        }
+        if (!n)
+            continue;
+        buf_addf(out, "%s%zu %s", label, n, name);
+        label = ", ";
+    }
+    if (label[0] == ',')
+        buf_addc(out, '\n');
+}
+
 /* A cell of 10 columns: milliseconds, or a dash. */
 static void add_cell(double v, struct buf *out)
 {
@@ -279,6 +299,7 @@ void replay_result_text(const struct replay *rp, struct buf *out)
     buf_addf(out, "%s%s: ", rp->w->name, rp->sim ? " (simulated)" : "");
     add_states(&t, out);
     buf_addf(out, " in %.2f s\n\n", (double)rp->end_us / 1e6);
+    add_errors(rp, out);
     buf_addf(out, "  generated      %" PRIu64 " tokens, %.1f tok/s\n", t.tokens,
              per_second(t.tokens, rp->end_us));
     buf_addf(out,

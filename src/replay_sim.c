@@ -12,18 +12,16 @@
 #include <string.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/hash.h"
 #include "engine/base/mem.h"
 #include "engine/exec/exec_sim.h"
 #include "engine/sched/resource.h"
-#include "engine/stats.h"
 #include "src/engine_setup.h"
 #include "src/replay.h"
+#include "src/replay_stats.h"
 
 enum {
-    RETRY_US = 100000,        /* pause after a failed step, as the engine makes one */
-    MARK_US = 250000,         /* pace of the sliding windows in `stats` */
-    LAST_SECOND_US = 1050000, /* four marks, and some play */
-    LAST_TEN_US = 10050000,
+    RETRY_US = 100000, /* pause after a failed step, as the engine makes one */
     SIGNAL_EVERY = 256 /* rounds of the loop between looks for a signal */
 };
 
@@ -39,18 +37,10 @@ struct sim_model {
     size_t cap_results;
 };
 
-/* What `stats` tells besides the schedulers' own counts. */
-struct sim_stats {
-    struct stats_meter prefill, decode, batches, items;
-    struct stats_histogram ttft, itl, latency;
-    int64_t next_mark_us;
-};
-
 /* A request in the scheduler's hands. */
 struct sim_request {
     struct request rq; /* first */
     struct sim_model *model;
-    int64_t last_token_us;
     struct sim_request *dead_next;
 };
 
@@ -69,7 +59,7 @@ struct sim {
     int64_t next_check_us;
     int64_t sched_ns; /* scheduling since the last step's end */
     bool timed;
-    struct sim_stats *stats;
+    struct replay_stats *stats;
 };
 
 /* ---- measuring scheduling ---- */
@@ -84,41 +74,13 @@ static void time_sched(struct sim *s, bool on)
 
 /* ---- what schedulers tell ---- */
 
-static void count_tokens(struct sim *s, const struct plan *plan, int64_t now_us)
+/* The request is freed when the scheduler is done with it: see bury. */
+static void on_finish(struct sim *s, const struct request *r)
 {
-    for (uint32_t i = 0; i < plan->n_items; i++) {
-        struct sim_request *r = plan->items[i].req->user;
-        if (!plan->items[i].n_logits)
-            continue;
-        s->stats->decode.total++;
-        if (r->last_token_us >= 0)
-            stats_histogram_add(&s->stats->itl, now_us - r->last_token_us, now_us);
-        r->last_token_us = now_us;
-    }
-    s->stats->prefill.total += plan->n_prefill_tokens;
-    s->stats->batches.total++;
-    s->stats->items.total += plan->n_items;
-}
-
-static void note(struct sim *s, const struct sched_event *ev)
-{
-    const struct request *r = ev->req;
-    switch (ev->type) {
-    case SCHED_STEP: count_tokens(s, ev->plan, ev->now_us); break;
-    case SCHED_FIRST_TOKEN:
-        stats_histogram_add(&s->stats->ttft, ev->now_us - r->arrival_us, ev->now_us);
-        break;
-    case SCHED_FINISH: {
-        struct sim_request *ended = r->user;
-        if (r->state == REQ_COMPLETED)
-            stats_histogram_add(&s->stats->latency, ev->now_us - r->arrival_us, ev->now_us);
-        s->live[workload_find(s->w, r->id)] = NULL;
-        ended->dead_next = s->dead;
-        s->dead = ended;
-        break;
-    }
-    default: break;
-    }
+    struct sim_request *ended = r->user;
+    s->live[workload_find(s->w, r->id)] = NULL;
+    ended->dead_next = s->dead;
+    s->dead = ended;
 }
 
 static void on_event(void *ctx, const struct sched_event *ev)
@@ -128,7 +90,9 @@ static void on_event(void *ctx, const struct sched_event *ev)
     if (timed)
         time_sched(m->sim, false);
     replay_on_sched(m->sim->rp, m->sched, ev);
-    note(m->sim, ev);
+    replay_stats_note(m->sim->stats, ev);
+    if (ev->type == SCHED_FINISH)
+        on_finish(m->sim, ev->req);
     if (timed)
         time_sched(m->sim, true);
 }
@@ -206,7 +170,6 @@ static struct sim_request *make_request(struct sim *s, struct sim_model *m, cons
     r->rq.n_prompt = (uint32_t)n_prompt;
     r->rq.user = r;
     r->model = m;
-    r->last_token_us = -1;
     return r;
 }
 
@@ -291,18 +254,6 @@ static enum weft_rc let_happen(struct sim *s, int64_t until_us, struct weft_err 
 
 /* ---- steps ---- */
 
-static void mark_stats(struct sim *s)
-{
-    struct sim_stats *st = s->stats;
-    if (s->now_us < st->next_mark_us)
-        return;
-    st->next_mark_us = s->now_us + MARK_US;
-    stats_meter_mark(&st->prefill, s->now_us);
-    stats_meter_mark(&st->decode, s->now_us);
-    stats_meter_mark(&st->batches, s->now_us);
-    stats_meter_mark(&st->items, s->now_us);
-}
-
 /* The next model's plan, in turn; NULL when nobody can run. */
 static const struct plan *next_plan(struct sim *s, struct sim_model **m)
 {
@@ -357,7 +308,7 @@ static enum weft_rc run_step(struct sim *s, bool *ran, struct weft_err *err)
     if (rc)
         return rc;
     s->now_us = end_us;
-    mark_stats(s);
+    replay_stats_mark(s->stats, s->now_us);
     time_sched(s, true);
     sched_commit(m->sched, m->results, out.dur_us, s->now_us);
     time_sched(s, false);
@@ -437,60 +388,28 @@ static enum weft_rc run(struct sim *s, const sigset_t *signals, int *signal, str
 /* As the engine would publish them. */
 static json_t *stats_json(struct sim *s)
 {
-    struct sim_stats *st = s->stats;
-    struct snapshot *p = mem_calloc(1, sizeof *p);
+    struct snapshot *p = mem_calloc(1, sizeof *p); /* too large for the stack */
     if (!p)
         return NULL;
-    stats_histogram_expire(&st->ttft, s->now_us);
-    stats_histogram_expire(&st->itl, s->now_us);
-    stats_histogram_expire(&st->latency, s->now_us);
-    snprintf(p->model, sizeof p->model, "%s", s->models[0].name);
-    memcpy(p->device, s->models[0].exec->info.device, sizeof p->device);
-    memcpy(p->precision, s->models[0].exec->info.precision, sizeof p->precision);
+    const struct exec_info *x = &s->models[0].exec->info;
+    memcpy(p->model, s->models[0].name, sizeof p->model);
+    memcpy(p->device, x->device, sizeof p->device);
+    memcpy(p->precision, x->precision, sizeof p->precision);
     p->state = ENGINE_READY;
     p->sim = true;
     p->uptime_us = s->now_us;
     for (unsigned i = 0; i < s->n_models; i++) {
         struct sched_counts c;
         sched_counts(s->models[i].sched, &c);
-        p->total_requests += c.total_requests;
-        p->completed += c.completed;
-        p->failed += c.failed;
-        p->rejected += c.rejected;
-        p->total_batches += c.steps;
-        p->total_scheduled += c.scheduled_items;
-        p->preemptions += c.preemptions;
-        p->prefix_query_tokens += c.prefix_query_tokens;
-        p->prefix_hit_tokens += c.prefix_hit_tokens;
-        p->queue_depth += c.depth;
-        p->queue_total += c.waiting;
-        p->n_running += c.running;
-        for (int k = 0; k < WAIT_REASON_COUNT; k++)
-            p->waiting_by_reason[k] += c.waiting_by_reason[k];
-        p->kv_total += c.blocks_total;
-        p->kv_used += c.blocks_used;
-        p->kv_cached += c.blocks_cached;
-        p->kv_free += c.blocks_free;
-        p->kv_parked += c.blocks_parked;
+        replay_stats_add(&c, p);
     }
+    replay_stats_fill(s->stats, s->now_us, p);
     p->max_depth = (uint32_t)s->cfg->queue.max_depth;
     p->memory_mb = memory_mb(s);
     p->max_memory_mb = s->resource.max_memory_mb;
     p->critical_memory_mb = s->resource.critical_memory_mb;
     p->under_pressure = s->resource.under_pressure;
     p->can_accept = !resource_accepts(&s->resource, PRIO_NORMAL, NULL);
-    double latency_us = stats_histogram_mean_us(&st->latency);
-    p->avg_latency_ms = isnan(latency_us) ? 0 : latency_us / 1e3;
-    p->avg_batch_size = p->total_batches ? (double)p->total_scheduled / (double)p->total_batches : 0;
-    uint64_t batches = stats_meter_since(&st->batches, LAST_TEN_US, s->now_us, NULL);
-    uint64_t items = stats_meter_since(&st->items, LAST_TEN_US, s->now_us, NULL);
-    p->avg_batch_size_10s = batches ? (double)items / (double)batches : 0;
-    p->prefill_tps = stats_meter_rate(&st->prefill, LAST_SECOND_US, s->now_us);
-    p->decode_tps = stats_meter_rate(&st->decode, LAST_SECOND_US, s->now_us);
-    p->ttft = (struct snap_percentiles){stats_histogram_quantile_us(&st->ttft, 0.5) / 1e3,
-                                        stats_histogram_quantile_us(&st->ttft, 0.99) / 1e3};
-    p->itl = (struct snap_percentiles){stats_histogram_quantile_us(&st->itl, 0.5) / 1e3,
-                                       stats_histogram_quantile_us(&st->itl, 0.99) / 1e3};
     json_t *json = snapshot_stats_json(p, "weft");
     mem_free(p);
     return json;
