@@ -50,6 +50,7 @@ void app_show_session(struct app *a, size_t i)
 {
     if (i >= a->n_sessions)
         return;
+    app_store_draft(a);
     a->active = a->sessions_cursor = i;
     a->sessions[i]->unread = false;
     a->completion_hidden = false;
@@ -79,6 +80,7 @@ bool app_new_session(struct app *a)
             goto out;
         a->rows = rows;
     }
+    app_store_begin(a, s);
     a->next_number++;
     a->sessions[a->n_sessions++] = s;
     app_show_session(a, a->n_sessions - 1);
@@ -98,6 +100,7 @@ void app_delete_session(struct app *a, size_t i)
     app_stop(a, s);
     editor_edit(NULL);
     memmove(a->sessions + i, a->sessions + i + 1, (--a->n_sessions - i) * sizeof *a->sessions);
+    app_store_delete(s);
     session_destroy(s); /* events of its request find no session with this number and are dropped */
     if (a->active > i || a->active == a->n_sessions)
         a->active--;
@@ -141,9 +144,12 @@ static enum weft_rc open_all(struct app *a, sigset_t *mask, struct weft_err *err
     term_size(a->term, &w, &h);
     editor_resized(h, w);
     a->preset = (enum layout_preset)a->cfg->ui.layout;
-    if (!app_new_session(a))
-        return weft_err_nomem(err, "session", sizeof(struct session));
-    welcome(a);
+    app_store_open(a);
+    if (!a->n_sessions) {
+        if (!app_new_session(a))
+            return weft_err_nomem(err, "session", sizeof(struct session));
+        welcome(a);
+    }
     struct weft_err theme_err;
     if (app_load_theme(a, a->cfg->ui.theme, &theme_err) != WEFT_OK)
         app_toast_error(a, &theme_err);
@@ -156,11 +162,13 @@ static enum weft_rc open_all(struct app *a, sigset_t *mask, struct weft_err *err
 static bool close_all(struct app *a)
 {
     bool stopped = true;
-    editor_edit(NULL);
     overlay_close(a);
+    app_store_draft(a);
+    editor_edit(NULL);
     editor_close();
     term_close(a->term);
     guard_stderr_back();
+    app_store_close(a);
     for (size_t i = 0; i < a->n_sessions; i++) /* so that stopping takes no longer than a step */
         app_stop(a, a->sessions[i]);
     if (a->engine)
@@ -216,11 +224,11 @@ static void on_signals(struct app *a)
         on_resize(a);
 }
 
-/* How long poll may wait: until a frame is due, a key sequence counts as complete, or a toast goes. -1: no
+/* How long poll may wait: until a frame or a piece of a reply to be saved is due, a key sequence counts as complete, or a toast goes. -1: no
  * limit. */
-static int wait_ms(const struct app *a, int64_t now)
+static int wait_ms(struct app *a, int64_t now)
 {
-    int64_t until = INT64_MAX, interval = app_frame_interval(a);
+    int64_t until = INT64_MAX, interval = app_frame_interval(a), save = app_store_tick(a, now);
     int sequence = decoder_wait_ms(term_decoder(a->term));
     if (a->dirty)
         until = a->frame_us + 1000000 / a->cfg->ui.fps;
@@ -230,6 +238,8 @@ static int wait_ms(const struct app *a, int64_t now)
         until = now + sequence * 1000;
     if (a->toast != TOAST_NONE && a->toast_until_us < until)
         until = a->toast_until_us;
+    if (save >= 0 && now + save < until)
+        until = now + save;
     if (until == INT64_MAX)
         return -1;
     return until <= now ? 0 : (int)((until - now + 999) / 1000);
@@ -268,11 +278,12 @@ static bool on_terminal(struct app *a)
 
 static void loop(struct app *a)
 {
-    enum { TERMINAL, ENGINE, SIGNALS, N_FDS };
+    enum { TERMINAL, ENGINE, SIGNALS, STORE, N_FDS };
     struct pollfd fds[N_FDS] = {
         [TERMINAL] = {term_fd(a->term), POLLIN, 0},
         [ENGINE] = {engine_inbox_fd(a->inbox), POLLIN, 0},
         [SIGNALS] = {a->signal_fd, POLLIN, 0},
+        [STORE] = {app_store_fd(a), POLLIN, 0},
     };
     a->urgent = true;
     while (!a->quit) {
@@ -286,6 +297,8 @@ static void loop(struct app *a)
             on_signals(a);
         if (fds[ENGINE].revents)
             app_engine_events(a);
+        if (fds[STORE].revents)
+            app_store_news(a);
         if (fds[TERMINAL].revents) {
             if (!on_terminal(a)) { /* hung up */
                 a->end_signal = SIGHUP;

@@ -16,6 +16,7 @@ static void on_line(struct app *a, const char *line)
     const char *text = line + strspn(line, " \t\n");
     if (!*text)
         return;
+    app_store_input(a, line);
     if (text[0] == '/' && text[1] != '/')
         slash_run(a, text);
     else
@@ -148,6 +149,7 @@ void app_input(struct app *a, bool timed_out)
         }
         timed_out = false;
     }
+    app_store_settings(a);
     a->urgent = true;
 }
 

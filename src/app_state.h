@@ -32,6 +32,7 @@ enum {
 };
 
 struct app;
+struct store;
 
 /* Where a list's rows come from: row i, or false when there is no such row. Strings live as long as the list
  * is open. */
@@ -69,6 +70,7 @@ struct app {
     char themes[APP_THEMES_MAX][32]; /* names known */
     size_t n_themes;
 
+    struct store *store;       /* what is saved of them; NULL: nothing */
     struct session **sessions; /* by creation; never empty while the loop runs */
     size_t n_sessions, cap_sessions, active;
     uint32_t next_number;
@@ -171,6 +173,26 @@ void app_draw(struct app *a);
 void app_layout(struct app *a, struct layout *out);
 /* How often frames are due by themselves, in µs; 0: not at all, since nothing moves. */
 int64_t app_frame_interval(const struct app *a);
+
+/* --- app_store.c: sessions on disk --- */
+/* Opens the store, and (but for --fresh) the sessions of last time: none, if there are none. What goes wrong is
+ * said on the screen. */
+void app_store_open(struct app *a);
+/* Saves what there is, waiting for the disk some seconds at most; says on standard error what couldn't be. */
+void app_store_close(struct app *a);
+/* A new session is to be saved; one that is deleted leaves the disk too. */
+void app_store_begin(struct app *a, struct session *s);
+void app_store_delete(struct session *s);
+/* Saves what the session in front has in its input line; a line that was entered; all settings that changed. */
+void app_store_draft(struct app *a);
+void app_store_input(struct app *a, const char *line);
+void app_store_settings(struct app *a);
+/* Once a turn of the loop: writes what has waited long enough, and tells in how many µs to come back (-1: need
+ * not). */
+int64_t app_store_tick(struct app *a, int64_t now_us);
+/* To poll for news of the disk (-1: none to expect), and to say it. */
+int app_store_fd(const struct app *a);
+void app_store_news(struct app *a);
 
 /* --- app_files.c --- */
 /* Opens the log and sends standard error there (to nowhere, when there is no log). A log that can't be opened

@@ -7,6 +7,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/utf8.h"
+#include "src/store.h"
 #include "ui/text.h"
 
 enum { AUTO_TITLE_COLUMNS = 24 };
@@ -124,11 +125,22 @@ static bool add_turn(struct session *s, enum session_role role, const char *text
     return true;
 }
 
+/* A question becomes a turn, and goes into the session's file. */
+static bool add_question(struct session *s, const char *text, size_t n)
+{
+    if (!add_turn(s, SESSION_USER, text, n))
+        return false;
+    if (!s->saved || store_user(s->saved, text, n))
+        return true;
+    free_turns(s, s->n_turns - 1);
+    return false;
+}
+
 bool session_say(struct session *s, const char *text, size_t n)
 {
     bool waits = session_busy(s) || s->n_queue;
     if (!waits) {
-        if (!add_turn(s, SESSION_USER, text, n))
+        if (!add_question(s, text, n))
             return false;
         if (s->n_turns == 1 && !s->titled)
             title_from(s, text, n);
@@ -169,7 +181,7 @@ static void show_queue(struct session *s)
 
 bool session_next(struct session *s)
 {
-    if (!s->n_queue || session_busy(s) || !add_turn(s, SESSION_USER, s->queue[0].text, s->queue[0].len))
+    if (!s->n_queue || session_busy(s) || !add_question(s, s->queue[0].text, s->queue[0].len))
         return false;
     /* The question goes to the end of the chat, those behind it follow once its reply has a place
      * (session_ask). */
@@ -210,7 +222,8 @@ bool session_ask(struct session *s, const char *id)
 
 bool session_reply(struct session *s, const char *text, size_t n)
 {
-    return buf_add(&s->reply, text, n) && transcript_append(s->transcript, s->reply_shown, text, n);
+    return buf_add(&s->reply, text, n) && transcript_append(s->transcript, s->reply_shown, text, n) &&
+           (!s->saved || store_reply(s->saved, text, n));
 }
 
 /* The last turn, a question nobody answered, is taken back. */
@@ -218,6 +231,8 @@ static void take_back_question(struct session *s)
 {
     if (s->n_turns && s->turns[s->n_turns - 1].role == SESSION_USER)
         free_turns(s, s->n_turns - 1);
+    if (s->saved)
+        store_keep(s->saved, s->n_turns);
 }
 
 /* A figure that there isn't (NaN) as the screen wants it. */
@@ -226,12 +241,17 @@ static double or_none(double v)
     return isfinite(v) ? v : -1;
 }
 
-void session_end(struct session *s, const struct engine_event *finish)
+const char *session_ended(enum finish_reason reason)
 {
     static const char *const ended[] = {
         [FINISH_NONE] = NULL,           [FINISH_STOP] = NULL,         [FINISH_LENGTH] = "length",
         [FINISH_CANCELLED] = "stopped", [FINISH_TIMEOUT] = "timeout", [FINISH_ERROR] = "failed",
     };
+    return ended[reason];
+}
+
+void session_end(struct session *s, const struct engine_event *finish)
+{
     /* The event has the whole text: what the stream lacked, if anything, is added. */
     if (finish->text_len > s->reply.len)
         session_reply(s, finish->text + s->reply.len, finish->text_len - s->reply.len);
@@ -246,8 +266,10 @@ void session_end(struct session *s, const struct engine_event *finish)
         .tokens = finish->n_tokens,
         .cached_tokens = finish->cached_tokens,
         .preemptions = finish->preemptions,
-        .ended = ended[finish->reason],
+        .ended = session_ended(finish->reason),
     };
+    if (s->reply.len)
+        session_save_end(s, &stats, finish->reason);
     transcript_end(s->transcript, s->reply_shown, &stats);
     s->last_ttft_ms = stats.ttft_ms;
     s->last_tps = stats.tps;
@@ -293,6 +315,8 @@ void session_error(struct session *s, const struct weft_err *err)
 
 void session_clear(struct session *s)
 {
+    if (s->saved)
+        store_keep(s->saved, 0);
     free_turns(s, 0);
     free_queue(s);
     transcript_clear(s->transcript);

@@ -23,6 +23,10 @@
 #include "ui/term/editor.h"
 #include "ui/transcript.h"
 
+struct store_chat;
+struct store_session;
+struct store_settings;
+
 enum { SESSION_TITLE_MAX = 64 }; /* bytes, with the NUL */
 
 enum session_role { SESSION_USER, SESSION_ASSISTANT };
@@ -62,6 +66,9 @@ struct session {
     struct buf reply;         /* its text so far */
     size_t reply_shown;       /* its index in the transcript */
     bool stopping;            /* the user stopped it: no need to say so twice */
+
+    /* Its file, which turns and replies go into as they happen; NULL: it is kept nowhere. The store's. */
+    struct store_session *saved;
 
     bool unread, failed;
     uint32_t n_unread;             /* complete replies among what came unseen */
@@ -103,8 +110,19 @@ bool session_ask(struct session *s, const char *id);
 bool session_reply(struct session *s, const char *text, size_t n);
 /* The reply is complete, or what there is of it when the request was stopped or failed. */
 void session_end(struct session *s, const struct engine_event *finish);
+/* How a reply ended, as the screen says it: "stopped" …; NULL for an ordinary end. */
+const char *session_ended(enum finish_reason reason);
 /* The request was refused: the question it came from is no turn any more, so that it can be asked again. */
 void session_fail(struct session *s, const struct weft_err *err);
+
+/* What is kept of it beside its turns. The strings are the session's. */
+void session_settings(const struct session *s, struct store_settings *out);
+/* Saves the settings that have changed since the last time. */
+void session_save(struct session *s);
+/* The reply is complete: its file gets what is said under it. */
+void session_save_end(struct session *s, const struct reply_stats *stats, enum finish_reason reason);
+/* Fills a new session with what was saved. False when out of memory: some of it is missing then. */
+bool session_restore(struct session *s, const struct store_chat *c);
 
 /* A remark of weft's own, or an error, in the transcript. */
 void session_note(struct session *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -52,8 +52,8 @@ static void file_name(const char *id, char out[STORE_NAME_MAX])
     snprintf(out, STORE_NAME_MAX, "%s%s", id, SUFFIX);
 }
 
-/* "20260131-120000-9f86d081e3c4": the time, so that names sort by age, and what makes it another one than that
- * of any console started in the same second. */
+/* "20260131-120000123-9f86d081e3": the time, so that names sort by age, and what makes it another one than that of
+ * any console at the same millisecond. */
 static void make_id(char out[STORE_ID_MAX], int64_t now_ms)
 {
     uint64_t random = 0;
@@ -63,7 +63,8 @@ static void make_id(char out[STORE_ID_MAX], int64_t now_ms)
         random = mix64((uint64_t)clock_now_us() ^ (uint64_t)getpid() << 40);
     gmtime_r(&seconds, &tm);
     size_t n = strftime(out, STORE_ID_MAX, "%Y%m%d-%H%M%S", &tm);
-    snprintf(out + n, STORE_ID_MAX - n, "-%012llx", (unsigned long long)(random >> 16));
+    snprintf(out + n, STORE_ID_MAX - n, "%03d-%010llx", (int)(now_ms % 1000),
+             (unsigned long long)(random >> 24));
 }
 
 static bool ends_with(const char *name, const char *suffix)

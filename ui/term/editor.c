@@ -328,6 +328,12 @@ bool editor_feed(const char *bytes, size_t n, size_t *used, char **line)
     return *line != NULL;
 }
 
+void editor_remember(const char *line)
+{
+    if (ed.draft)
+        remember(line);
+}
+
 void editor_keep_history(bool keep)
 {
     ed.keep_history = keep;

@@ -61,6 +61,8 @@ struct editor_draft *editor_draft(void);
 bool editor_feed(const char *bytes, size_t n, size_t *used, char **line);
 /* Whether lines that Enter ends go into the history (true at the start): off for prompts. */
 void editor_keep_history(bool keep);
+/* Adds a line to the history of the draft being edited, as if it had been entered: one from an earlier run. */
+void editor_remember(const char *line);
 /* Inserts text; beyond EDITOR_TEXT_MAX bytes the line grows no further. Returns what went in. All pieces from editor_paste_begin to
  * editor_paste_end are one undoable change. */
 size_t editor_insert(const char *text, size_t n);

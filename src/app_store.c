@@ -1,0 +1,187 @@
+/* The console and its sessions on disk: opening those of last time, saving, and what is said when that fails. */
+#include "src/app_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/log.h"
+#include "engine/base/mem.h"
+#include "src/engine_setup.h"
+#include "src/store.h"
+#include "ui/term/editor.h"
+
+enum {
+    RESTORED_MAX = 32, /* sessions opened at the start: those used last; /load opens others */
+    SAVE_MS = 5000     /* how long the end of the program waits for the disk */
+};
+
+/* What a session is that nothing was saved about. */
+static void default_settings(const struct app *a, struct store_settings *out)
+{
+    *out = (struct store_settings){
+        .title = "",
+        .system = a->cfg->session.system,
+        .prio = (enum prio)(a->cfg->session.priority - 1),
+        .sampling = engine_setup_sampling(a->cfg),
+        .max_tokens = (uint32_t)a->cfg->sampling.max_tokens,
+    };
+}
+
+void app_store_begin(struct app *a, struct session *s)
+{
+    struct store_settings settings;
+    session_settings(s, &settings);
+    s->saved = a->store ? store_session_create(a->store, &settings, NULL) : NULL;
+}
+
+void app_store_delete(struct session *s)
+{
+    if (s->saved)
+        store_session_delete(s->saved);
+    s->saved = NULL;
+}
+
+void app_store_draft(struct app *a)
+{
+    struct editor_view e;
+    struct session *s = a->n_sessions ? app_session(a) : NULL;
+    if (!s || !s->saved || editor_draft() != s->draft)
+        return;
+    editor_get(&e);
+    store_draft(s->saved, e.text, e.len);
+}
+
+void app_store_input(struct app *a, const char *line)
+{
+    struct session *s = app_session(a);
+    if (s->saved)
+        store_input(s->saved, line, strlen(line));
+}
+
+/* The session in front has just been made: it becomes the one that was saved. */
+static void restore(struct app *a, struct store_session *saved, const struct store_report *report)
+{
+    struct session *s = app_session(a);
+    const struct store_chat *c = store_session_chat(saved);
+    if (s->saved)
+        store_session_close(s->saved); /* nothing has happened in it: it left no file */
+    s->saved = saved;
+    if (!session_restore(s, c))
+        app_toast(a, TOAST_ERROR, "out of memory for session %u: some of it isn't shown", s->number);
+    for (size_t i = 0; i < c->n_inputs; i++)
+        editor_remember(c->inputs[i]);
+    if (c->draft)
+        editor_set(c->draft, strlen(c->draft));
+    if (report->damaged)
+        session_note(
+            s, "%zu places of this session's file are damaged and were left out, the first in line %llu",
+            report->damaged, (unsigned long long)report->damaged_line);
+}
+
+/* Opens a session of last time; one that another console has is left to it. */
+static void open_one(struct app *a, const char *id)
+{
+    struct store_settings defaults;
+    struct store_session *saved;
+    struct store_report report;
+    struct weft_err err;
+    default_settings(a, &defaults);
+    if (store_session_open(a->store, id, &defaults, false, &saved, &report, &err) != WEFT_OK) {
+        log_msg(LOG_WARN, "session %s: %s", id, err.message);
+        app_toast(a, TOAST_WARN, "a session can't be opened: %s", err.message);
+    } else if (saved && app_new_session(a)) {
+        restore(a, saved, &report);
+    } else if (saved) {
+        store_session_close(saved);
+    }
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(((const struct store_entry *)a)->id, ((const struct store_entry *)b)->id);
+}
+
+/* Opens the sessions used last, the oldest of them first, and shows the one used last of all. */
+static void open_last(struct app *a)
+{
+    struct store_entry *entries;
+    char newest[STORE_ID_MAX] = "";
+    struct weft_err err;
+    size_t n;
+    if (store_list(a->store, &entries, &n, &err) != WEFT_OK) {
+        log_msg(LOG_WARN, "sessions: %s", err.message);
+        return;
+    }
+    n = n < RESTORED_MAX ? n : RESTORED_MAX;
+    if (n) {
+        memcpy(newest, entries[0].id, sizeof newest);
+        qsort(entries, n, sizeof *entries, by_id);
+    }
+    for (size_t i = 0; i < n; i++)
+        open_one(a, entries[i].id);
+    mem_free(entries);
+    for (size_t i = 0; i < a->n_sessions; i++) {
+        const struct store_session *saved = a->sessions[i]->saved;
+        if (saved && strcmp(store_session_chat(saved)->id, newest) == 0)
+            app_show_session(a, i);
+    }
+}
+
+void app_store_open(struct app *a)
+{
+    const struct store_options options = {.dir = NULL};
+    struct weft_err err;
+    if (store_open(&options, &a->store, &err) != WEFT_OK)
+        app_toast(a, TOAST_WARN, "sessions aren't saved: %s", err.message);
+    else if (!a->options->fresh)
+        open_last(a);
+}
+
+int app_store_fd(const struct app *a)
+{
+    return a->store ? store_fd(a->store) : -1;
+}
+
+int64_t app_store_tick(struct app *a, int64_t now_us)
+{
+    return a->store ? store_tick(a->store, now_us) : -1;
+}
+
+void app_store_news(struct app *a)
+{
+    struct store_news news;
+    if (!store_news(a->store, &news))
+        return;
+    if (news.offline) {
+        session_note(app_session(a), "nothing can be saved: %s. The chat goes on, and weft tries again.",
+                     news.why.message);
+        app_toast(a, TOAST_WARN, "nothing can be saved: %s", news.why.message);
+    } else {
+        session_note(app_session(a), "everything is saved again");
+        app_toast(a, TOAST_INFO, "everything is saved again");
+    }
+    a->dirty = true;
+}
+
+void app_store_settings(struct app *a)
+{
+    for (size_t i = 0; i < a->n_sessions; i++)
+        session_save(a->sessions[i]);
+}
+
+void app_store_close(struct app *a)
+{
+    if (!a->store)
+        return;
+    struct store_news news = {.offline = false};
+    for (size_t i = 0; i < a->n_sessions; i++)
+        a->sessions[i]->saved = NULL; /* closed by the store */
+    bool saved = store_drain(a->store, SAVE_MS);
+    bool told = store_news(a->store, &news) || news.offline;
+    saved = store_close(a->store, saved ? SAVE_MS : 0) && saved;
+    a->store = NULL;
+    if (!saved)
+        fprintf(stderr, "weft: not everything could be saved: %s\n",
+                told && news.offline ? news.why.message : "the disk doesn't answer");
+}
