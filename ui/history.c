@@ -93,6 +93,20 @@ static void parts_of(const struct moment *m, struct part out[N_PARTS])
     memcpy(out, parts, sizeof parts);
 }
 
+/* Nothing of a snapshot is forgotten: what isn't in a span is one of the arrays, or a count that a moment has itself. */
+#define ENDS_AT(array, next)                                                                                 \
+    _Static_assert(offsetof(struct snapshot, array) + sizeof(((struct snapshot *)0)->array) ==               \
+                       offsetof(struct snapshot, next),                                                      \
+                   #next " must be in a span")
+ENDS_AT(steps, n_queue);
+ENDS_AT(queue, n_running);
+ENDS_AT(running, max_batch_size);
+ENDS_AT(rates, prefill_tps);
+_Static_assert(offsetof(struct snapshot, events) + sizeof(((struct snapshot *)0)->events) ==
+                   sizeof(struct snapshot),
+               "the events are the last");
+#undef ENDS_AT
+
 static bool same_block(const struct snap_block *a, const struct snap_block *b)
 {
     return a->kind == b->kind && a->tag == b->tag && a->arrival == b->arrival;

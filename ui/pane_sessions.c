@@ -30,22 +30,33 @@ static void draw_row(const struct view *v, struct grid *g, struct rect row, cons
     grid_right(g, tail + 4, end, y, st.style, st.metric);
 }
 
-static void draw(const struct view *v, struct grid *g, struct rect body)
+/* The row that is marked: the cursor's when the list has the focus, else the session in front. */
+static size_t chosen_row(const struct view *v)
 {
-    bool focused = v->focus == PANE_SESSIONS;
-    size_t chosen = focused ? v->sessions_cursor : v->active;
-    /* Scrolled by hand or, failing that, just so far that the chosen row is seen. */
-    int n = (int)v->n_sessions, last = n > body.h ? n - body.h : 0;
+    return v->focus == PANE_SESSIONS ? v->sessions_cursor : v->active;
+}
+
+/* Scrolled by hand or, failing that, just so far that the chosen row is seen. */
+size_t view_sessions_top(const struct view *v, int rows)
+{
+    int n = (int)v->n_sessions, last = n > rows ? n - rows : 0, chosen = (int)chosen_row(v);
     int top = v->scroll[PANE_SESSIONS] < last ? v->scroll[PANE_SESSIONS] : last;
     top = top > 0 ? top : 0;
-    if ((int)chosen < top)
-        top = (int)chosen;
-    if ((int)chosen >= top + body.h)
-        top = (int)chosen - body.h + 1;
-    for (int i = 0; i < body.h && top + i < n; i++) {
+    if (chosen < top)
+        top = chosen;
+    if (chosen >= top + rows)
+        top = chosen - rows + 1;
+    return (size_t)top;
+}
+
+static void draw(const struct view *v, struct grid *g, struct rect body)
+{
+    size_t top = view_sessions_top(v, body.h);
+    for (int i = 0; i < body.h && top + (size_t)i < v->n_sessions; i++) {
+        size_t at = top + (size_t)i;
         struct rect row = {body.x, body.y + i, body.w, 1};
-        draw_row(v, g, row, &v->sessions[top + i], (size_t)(top + i) == v->active);
-        if ((size_t)(top + i) == chosen)
+        draw_row(v, g, row, &v->sessions[at], at == v->active);
+        if (at == chosen_row(v))
             grid_add_flags(g, row, STYLE_SELECTED);
     }
 }

@@ -28,6 +28,27 @@ const struct snap_request *view_request(const struct view *v, uint32_t tag)
     return NULL;
 }
 
+static bool inside(struct rect r, int x, int y)
+{
+    return x >= r.x && x < r.x + r.w && y >= r.y && y < r.y + r.h;
+}
+
+struct view_hit view_hit(const struct view *v, int w, int h, int x, int y)
+{
+    struct view_hit hit = {PANE_COUNT, SIZE_MAX};
+    struct layout l;
+    view_layout(v, w, h, &l);
+    for (int p = 0; p < PANE_COUNT; p++)
+        if (l.pane[p].shown && inside(l.pane[p].body, x, y))
+            hit.pane = (enum pane_id)p;
+    struct rect list = l.pane[PANE_SESSIONS].body;
+    if (hit.pane == PANE_SESSIONS) {
+        size_t at = view_sessions_top(v, list.h) + (size_t)(y - list.y);
+        hit.session = at < v->n_sessions ? at : SIZE_MAX;
+    }
+    return hit;
+}
+
 int view_scroll_by(enum pane_id pane, int scroll, int lines)
 {
     enum { MOST = SNAP_STEPS + SNAP_QUEUE }; /* more rows than any pane has */

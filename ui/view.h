@@ -126,6 +126,16 @@ void view_draw(const struct view *v, struct grid *g);
 /* The layout that view_draw uses, for focus moves and mouse hits. */
 void view_layout(const struct view *v, int w, int h, struct layout *out);
 
+/* What is at a cell of a w × h screen: for the mouse. */
+struct view_hit {
+    enum pane_id pane; /* PANE_COUNT: none */
+    size_t session;    /* index in `sessions` of the row in the list of sessions; SIZE_MAX: none */
+};
+struct view_hit view_hit(const struct view *v, int w, int h, int x, int y);
+
+/* The session at the top of a list of `rows` rows. */
+size_t view_sessions_top(const struct view *v, int rows);
+
 /* The request of a session (or any tag) in the snapshot that is shown, running before waiting; NULL when there is none. */
 const struct snap_request *view_request(const struct view *v, uint32_t tag);
 /* Lines of the overlay's content and how many fit on a w × h screen: for scrolling it. */

@@ -1,24 +1,14 @@
-/*
- * Whole screens against golden ones, in tests/ui/golden: NAME.txt is what the cells show; NAME.ansi has the
- * theme's colours too (cat it on a terminal). WEFT_UPDATE_GOLDEN=1 writes them anew: look at the difference
- * before committing it.
- */
-#include <errno.h>
-#include <fcntl.h>
+/* Whole screens against golden ones: every preset, size, theme and moment (tests/support/ui_golden.h). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
-#include "engine/base/clock.h"
-#include "engine/base/hash.h"
-#include "tests/support/ui_scene.h"
+#include "tests/support/ui_golden.h"
 
 static struct scene scene;
 
@@ -36,92 +26,14 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void write_file(const char *path, const struct buf *b)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, buf_str(b), b->len), (ssize_t)b->len);
-    close(fd);
-}
-
-/* Where two texts part: for the message. */
-static void show_difference(const char *name, const char *got, const char *want)
-{
-    int line = 1;
-    const char *g = got, *w = want;
-    while (*g && *w) {
-        size_t gn = strcspn(g, "\n"), wn = strcspn(w, "\n");
-        if (gn != wn || memcmp(g, w, gn) != 0) {
-            fail_msg("%s differs in line %d:\n got  %.*s\n want %.*s", name, line, (int)gn, g, (int)wn, w);
-            return;
-        }
-        g += gn + (g[gn] == '\n');
-        w += wn + (w[wn] == '\n');
-        line++;
-    }
-    fail_msg("%s: different length", name);
-}
-
-static void check_golden(const char *name, const struct buf *got)
-{
-    char path[512];
-    snprintf(path, sizeof path, "%s/tests/ui/golden/%s", TEST_SOURCE_DIR, name);
-    if (getenv("WEFT_UPDATE_GOLDEN")) {
-        write_file(path, got);
-        return;
-    }
-    struct buf want = BUF_INIT;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        fail_msg("%s: %s (WEFT_UPDATE_GOLDEN=1 makes it)", path, strerror(errno));
-    assert_int_equal(buf_read_fd(&want, fd, 1 << 22), 0);
-    close(fd);
-    if (want.len != got->len || memcmp(buf_str(&want), buf_str(got), got->len) != 0)
-        show_difference(name, buf_str(got), buf_str(&want));
-    buf_free(&want);
-}
-
-/* Every row must be exactly as wide as the screen, whatever is in it. */
-static void check_widths(const struct grid *g)
-{
-    for (int y = 0; y < g->h; y++) {
-        int w = 0;
-        for (int x = 0; x < g->w; x++) {
-            const struct cell *c = grid_at(g, x, y);
-            assert_true(c->width <= 2);
-            if (c->width == 2)
-                assert_int_equal(grid_at(g, x + 1, y)->width, 0);
-            if (c->width == 0)
-                assert_int_equal(grid_at(g, x - 1, y)->width, 2);
-            w += c->width;
-        }
-        assert_int_equal(w, g->w);
-    }
-}
-
 static void check_screen(const char *name, int w, int h)
 {
-    struct grid g = {0};
-    struct buf text = BUF_INIT;
-    assert_true(grid_resize(&g, w, h));
-    view_draw(&scene.view, &g);
-    check_widths(&g);
-    assert_true(grid_dump(&g, &text));
-    check_golden(name, &text);
-    buf_free(&text);
-    grid_free(&g);
+    golden_screen(&scene, TEST_SOURCE_DIR, name, w, h);
 }
 
 static void check_colours(const char *name, int w, int h, int n_colours)
 {
-    struct grid g = {0};
-    struct buf text = BUF_INIT;
-    assert_true(grid_resize(&g, w, h));
-    view_draw(&scene.view, &g);
-    scene_ansi(&g, &scene.theme, n_colours, &text);
-    check_golden(name, &text);
-    buf_free(&text);
-    grid_free(&g);
+    golden_colours(&scene, TEST_SOURCE_DIR, name, w, h, n_colours);
 }
 
 static const struct {
@@ -380,174 +292,6 @@ static void scheduler_colours(void **state)
     check_colours("scheduler-mono-160x40.ansi", 160, 40, 0);
 }
 
-/* Does row y of a 120 × 36 screen hold `want`? */
-static void expect_row(int y, const char *want)
-{
-    struct grid g = {0};
-    struct buf text = BUF_INIT;
-    assert_true(grid_resize(&g, 120, 36));
-    view_draw(&scene.view, &g);
-    assert_true(grid_dump(&g, &text));
-    const char *row = buf_str(&text);
-    for (int i = 0; i < y; i++)
-        row = strchr(row, '\n') + 1;
-    size_t n = strcspn(row, "\n");
-    if (!memmem(row, n, want, strlen(want)))
-        fail_msg("row %d is %.*s, without %s", y, (int)n, row, want);
-    buf_free(&text);
-    grid_free(&g);
-}
-
-/* Each state of a session's request, in the list and in the chat's title. */
-static void session_states(void **state)
-{
-    (void)state;
-    static const struct {
-        enum req_state state;
-        const char *list, *title;
-    } rows[] = {
-        {REQ_RUNNING, "H ▶  41/s", "HIGH · RUNNING · 41 tok/s · TTFT 82 ms · 318/2048"},
-        {REQ_PREFILLING, "H ◐   50%", "HIGH · PREFILL 50% · 41 tok/s"},
-        {REQ_WAITING, "H ◌  6.5s", "HIGH · WAITING 6.5s · needs blocks"},
-        {REQ_PREEMPTED, "H ◁  6.5s", "HIGH · PREEMPTED 6.5s"},
-    };
-    struct snap_request *rq = &scene.snap.running[0];
-    assert_int_equal(rq->tag, 2);
-    rq->n_computed = rq->n_prompt / 2;
-    rq->waited_us = 6500000;
-    rq->wait_reason = WAIT_BLOCKS;
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        rq->state = rows[i].state;
-        expect_row(3, rows[i].list);
-        expect_row(1, rows[i].title);
-    }
-    rq->tag = 99; /* sent, but in no snapshot yet */
-    expect_row(3, "H ○");
-    expect_row(1, "HIGH · SENT");
-    scene.sessions[1].busy = false;
-    scene.sessions[1].last_tps = 12.5;
-    scene.sessions[1].last_ttft_ms = 1500;
-    expect_row(3, "H ·");
-    expect_row(1, "HIGH · 12 tok/s · TTFT 1.5 s");
-    scene.view.scroll[PANE_BATCH] = 64; /* back in time */
-    expect_row(21, "BATCH step 18 140, 64 back");
-    scene.view.scroll[PANE_BATCH] = 100000;
-    expect_row(21, "BATCH step 17 949, 255 back");
-    scene.snap.frozen = true;
-    expect_row(0, "READY  FROZEN");
-}
-
-static void scrolling(void **state)
-{
-    (void)state;
-    assert_int_equal(view_scroll_by(PANE_QUEUE, 3, 2), 5);
-    assert_int_equal(view_scroll_by(PANE_QUEUE, 3, -10), 0);
-    assert_int_equal(view_scroll_by(PANE_EVENTS, 3, 2), 1); /* the newest is below */
-    assert_int_equal(view_scroll_by(PANE_BATCH, 3, -10), 13);
-    assert_int_equal(view_scroll_by(PANE_KV, 3, 1000000), SNAP_STEPS + SNAP_QUEUE);
-}
-
-static void too_small(void **state)
-{
-    (void)state;
-    struct grid g = {0};
-    struct buf text = BUF_INIT;
-    assert_true(grid_resize(&g, 20, 5));
-    view_draw(&scene.view, &g);
-    assert_true(grid_dump(&g, &text));
-    assert_string_equal(buf_str(&text), "terminal too small  \n(20×5, needs 40×12) \n                    \n"
-                                        "                    \n                    \n");
-    assert_int_equal(g.cursor_x, -1);
-    buf_free(&text);
-    grid_free(&g);
-}
-
-/* Any size draws without fault, and 80×24 comes out as before. */
-static void random_sizes(void **state)
-{
-    (void)state;
-    struct grid g = {0};
-    struct buf before = BUF_INIT, after = BUF_INIT;
-    assert_true(grid_resize(&g, 80, 24));
-    view_draw(&scene.view, &g);
-    assert_true(grid_dump(&g, &before));
-    struct rng rng;
-    rng_seed(&rng, 500);
-    struct view kept = scene.view;
-    for (int i = 0; i < 500; i++) {
-        int w = 1 + (int)rng_below(&rng, 300), h = 1 + (int)rng_below(&rng, 100);
-        scene.view.preset = (enum layout_preset)rng_below(&rng, LAYOUT_PRESET_COUNT);
-        scene.view.focus = (enum pane_id)rng_below(&rng, PANE_COUNT);
-        scene.view.zoom = rng_below(&rng, 4) == 0;
-        scene.view.caption = rng_below(&rng, 3) == 0 ? "a caption" : NULL;
-        scene.view.past = rng_below(&rng, 3) == 0 ? &scene.snap : NULL;
-        scene.view.active = rng_below(&rng, SCENE_SESSIONS);
-        scene.view.overlay.kind = (enum overlay_kind)rng_below(&rng, OVERLAY_TEXT + 1);
-        scene.view.overlay.text = "some\ntext";
-        scene.view.graph = (enum graph_mode)rng_below(&rng, GRAPH_MODE_COUNT);
-        for (int p = 0; p < PANE_COUNT; p++)
-            scene.view.scroll[p] = (int)rng_below(&rng, 400) - 20;
-        assert_true(grid_resize(&g, w, h));
-        view_draw(&scene.view, &g);
-        check_widths(&g);
-        assert_true(g.cursor_x < w && g.cursor_y < h);
-    }
-    scene.view = kept;
-    assert_true(grid_resize(&g, 80, 24));
-    view_draw(&scene.view, &g);
-    assert_true(grid_dump(&g, &after));
-    assert_string_equal(buf_str(&after), buf_str(&before));
-    buf_free(&before);
-    buf_free(&after);
-    grid_free(&g);
-}
-
-/* Wide characters, emoji and marks in every text there is leave each frame line in its column. */
-static void borders_stay(void **state)
-{
-    (void)state;
-    static const char odd[] =
-        "日本語テキスト 👩‍👩‍👧 ❤️ é́́ 🇵🇹 👍🏽 café 한국어 ａｂｃ";
-    struct grid plain = {0}, wide = {0};
-    for (int w = 60; w < 140; w++) {
-        for (int i = 0; i < SCENE_SESSIONS; i++)
-            scene.sessions[i].title = "plain";
-        assert_true(grid_resize(&plain, w, 30) && grid_resize(&wide, w, 30));
-        view_draw(&scene.view, &plain);
-        for (int i = 0; i < SCENE_SESSIONS; i++)
-            scene.sessions[i].title = odd;
-        view_draw(&scene.view, &wide);
-        check_widths(&wide);
-        for (int y = 2; y < 29; y++)
-            for (int x = 0; x < w; x++) /* verticals: the horizontals are cut by titles of other lengths */
-                if (grid_at(&plain, x, y)->lines & GRID_N)
-                    assert_int_equal(grid_at(&wide, x, y)->cp[0], grid_at(&plain, x, y)->cp[0]);
-    }
-    grid_free(&plain);
-    grid_free(&wide);
-}
-
-/* A frame costs little: the best of a hundred, as the machine may be busy; the limit holds under sanitizers, too. */
-static void frame_time(void **state)
-{
-    (void)state;
-    enum { FRAMES = 100 };
-    struct grid g = {0};
-    assert_true(grid_resize(&g, 200, 60));
-    scene.view.preset = LAYOUT_SCHEDULER;
-    view_draw(&scene.view, &g);
-    int64_t best = INT64_MAX;
-    for (int i = 0; i < FRAMES; i++) {
-        int64_t start = clock_now_us();
-        view_draw(&scene.view, &g);
-        int64_t took = clock_now_us() - start;
-        best = took < best ? took : best;
-    }
-    print_message("a frame at 200x60 takes %lld us\n", (long long)best);
-    assert_true(best < 2000);
-    grid_free(&g);
-}
-
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -563,12 +307,6 @@ int main(void)
         TEST(zoomed),
         TEST(overlays),
         TEST(moments),
-        TEST(session_states),
-        TEST(too_small),
-        TEST(scrolling),
-        TEST(random_sizes),
-        TEST(borders_stay),
-        TEST(frame_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
