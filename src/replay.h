@@ -52,6 +52,8 @@ struct replay_outcome {
 struct replay {
     const struct workload *w;
     bool sim;
+    /* Index of a request that has `user` set; NULL: it is looked up by its id. */
+    uint32_t (*index_of)(const struct request *r);
     int64_t epoch_us;               /* subtracted from all times that come in */
     char model[96];                 /* name of the default model */
     struct replay_outcome *outcome; /* one for each of w->requests */

@@ -47,7 +47,7 @@ static int64_t at(const struct replay *rp, int64_t us)
 
 static struct replay_outcome *outcome_of(struct replay *rp, const struct request *r)
 {
-    long i = workload_find(rp->w, r->id);
+    long i = rp->index_of && r->user ? (long)rp->index_of(r) : workload_find(rp->w, r->id);
     return i < 0 ? NULL : &rp->outcome[i];
 }
 

@@ -41,6 +41,7 @@ struct sim_model {
 struct sim_request {
     struct request rq; /* first */
     struct sim_model *model;
+    uint32_t index; /* into the workload's */
     struct sim_request *dead_next;
 };
 
@@ -74,11 +75,16 @@ static void time_sched(struct sim *s, bool on)
 
 /* ---- what schedulers tell ---- */
 
+static uint32_t index_of(const struct request *r)
+{
+    return ((const struct sim_request *)r->user)->index;
+}
+
 /* The request is freed when the scheduler is done with it: see bury. */
 static void on_finish(struct sim *s, const struct request *r)
 {
     struct sim_request *ended = r->user;
-    s->live[workload_find(s->w, r->id)] = NULL;
+    s->live[ended->index] = NULL;
     ended->dead_next = s->dead;
     s->dead = ended;
 }
@@ -190,6 +196,7 @@ static enum weft_rc submit(struct sim *s, uint32_t index, struct weft_err *err)
     struct sim_request *r = make_request(s, m, wr);
     if (!r)
         return weft_err_nomem(err, "replay", sizeof *r + wr->n_ids * sizeof *r->rq.ids);
+    r->index = index;
     time_sched(s, true);
     enum weft_rc refused = sched_submit(m->sched, &r->rq, s->now_us, NULL);
     time_sched(s, false);
@@ -498,6 +505,7 @@ enum weft_rc replay_sim(const struct weft_config *cfg, struct replay *rp, int *s
     sigprocmask(SIG_BLOCK, &signals, &old);
     enum weft_rc rc = start(&s, err);
     if (rc == WEFT_OK) {
+        rp->index_of = index_of;
         memcpy(rp->model, s.models[0].name, sizeof rp->model);
         replay_on_state(rp, ENGINE_INITIALIZING, ENGINE_READY, 0);
         rc = run(&s, &signals, signal, err);
