@@ -16,6 +16,8 @@
 
 #include "tests/support/console.h"
 
+#define GUTTER "\xe2\x96\x8f" /* left of each line of a chat */
+
 static struct console con;
 
 static int end(void **state)
@@ -32,12 +34,12 @@ static void start(const char *const *args)
     console_start(&con, &options);
 }
 
-/* Where the chat begins: right of the sessions' pane, up to its right edge. */
+/* The chat in front: what stands right of the gutter. */
 static void chat_text(char *to, size_t size)
 {
     size_t n = 0;
     for (int row = 2; row < 18; row++) {
-        const char *line = strstr(vt_row(con.pty.vt, row), "\xe2\x96\x8f"); /* the gutter */
+        const char *line = strstr(vt_row(con.pty.vt, row), GUTTER);
         n += (size_t)snprintf(to + n, size - n, "%s\n", line ? line : "");
     }
 }
@@ -72,13 +74,14 @@ static void two_sessions_at_once(void **state)
     chat_text(second, sizeof second);
     assert_true(chat_moves(second));
     console_key(&con, KEY_ALT("1"));
-    console_sees(&con, "1 Tell me");
-    console_sees(&con, "a long story about a river");
+    console_sees(&con, GUTTER "Tell me a long story");
+    pty_settle(&con.pty, 5, 1000); /* all of this frame */
     chat_text(first, sizeof first);
     assert_true(chat_moves(first));
     double from = pty_now_ms();
     console_key(&con, KEY_ALT("2"));
-    console_sees(&con, "how bread is made");
+    console_sees(&con, GUTTER "Explain in detail");
+    pty_settle(&con.pty, 5, 1000);
     chat_text(second, sizeof second);
     assert_true(chat_moves(second));
     print_message("tokens of both within %.0f ms\n", pty_now_ms() - from);

@@ -1,5 +1,6 @@
 #include "tests/support/pty.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -207,19 +208,24 @@ bool pty_modes_restored(struct pty *p)
            memcmp(now.c_cc, p->before.c_cc, sizeof now.c_cc) == 0;
 }
 
-double pty_cpu_seconds(const struct pty *p)
+double pty_cpu_seconds(const struct pty *p, bool first_alone)
 {
-    char path[64], line[1024];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)p->pid);
-    FILE *f = fopen(path, "r");
-    if (!f)
-        return 0;
-    size_t n = fread(line, 1, sizeof line - 1, f);
-    fclose(f);
-    line[n] = 0;
-    unsigned long user = 0, sys = 0;
-    const char *after = strrchr(line, ')'); /* the name may hold blanks */
-    if (!after || sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &sys) != 2)
-        return 0;
-    return (double)(user + sys) / (double)sysconf(_SC_CLK_TCK);
+    char path[300];
+    double ns = 0;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)p->pid);
+    DIR *tasks = opendir(path);
+    for (const struct dirent *t; tasks && (t = readdir(tasks));) {
+        unsigned long long ran = 0;
+        if (t->d_name[0] == '.' || (first_alone && atoi(t->d_name) != (int)p->pid))
+            continue;
+        snprintf(path, sizeof path, "/proc/%d/task/%.32s/schedstat", (int)p->pid, t->d_name);
+        FILE *f = fopen(path, "r");
+        if (f && fscanf(f, "%llu", &ran) == 1)
+            ns += (double)ran;
+        if (f)
+            fclose(f);
+    }
+    if (tasks)
+        closedir(tasks);
+    return ns / 1e9;
 }

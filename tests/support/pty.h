@@ -13,18 +13,19 @@
 #include "tests/support/vt.h"
 
 struct pty {
-    pid_t pid;              /* the child; 0 once reaped */
+    pid_t pid; /* the child; 0 once reaped */
     int master;
-    int hold;               /* our own descriptor of the terminal side, so that its modes can be read after the child ended */
+    int hold; /* our own descriptor of the terminal side, so that its modes can be read after the child ended */
     struct vt *vt;
-    struct termios before;  /* modes when the child was started */
-    int status;             /* of waitpid, once reaped */
-    const char *record;     /* a file that gets every byte read, or NULL */
+    struct termios before; /* modes when the child was started */
+    int status;            /* of waitpid, once reaped */
+    const char *record;    /* a file that gets every byte read, or NULL */
 };
 
 struct pty_options {
-    const char *const *argv;  /* NULL-terminated */
-    const char *const *env;   /* "NAME=value" added to (or replacing in) the environment; "NAME" removes it; NULL: none */
+    const char *const *argv; /* NULL-terminated */
+    const char *const
+        *env; /* "NAME=value" added to (or replacing in) the environment; "NAME" removes it; NULL: none */
     int rows, cols;
 };
 
@@ -50,8 +51,8 @@ bool pty_wait_gone(struct pty *p, const char *text, int timeout_ms);
 bool pty_wait_exit(struct pty *p, int timeout_ms);
 /* Whether the terminal's modes are those from before the start. */
 bool pty_modes_restored(struct pty *p);
-/* CPU seconds that the child has used (utime + stime). */
-double pty_cpu_seconds(const struct pty *p);
+/* CPU seconds that the child's threads have used (those that still live), or its first thread alone. */
+double pty_cpu_seconds(const struct pty *p, bool first_alone);
 /* Monotonic milliseconds. */
 double pty_now_ms(void);
 
