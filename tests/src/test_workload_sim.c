@@ -45,7 +45,7 @@ static struct run simulate(const char *name, const char *text, const char *const
     struct workload *w = NULL;
     struct replay rp;
     struct run r = {0};
-    int signal;
+    int signal = 0;
     FILE *events = open_memstream(&r.log, &r.log_len);
     enum weft_rc rc = config_init(&cfg, &err);
     if (!rc)
@@ -745,7 +745,7 @@ static void a_hundred_thousand_requests_take_seconds(void **state)
     struct weft_err err = {0};
     struct workload *w = NULL;
     struct replay rp;
-    int signal;
+    int signal = 0;
     clock_t start = clock();
     assert_int_equal(config_init(&cfg, &err), WEFT_OK);
     assert_int_equal(workload_parse("many", text, strlen(text), &w, &err), WEFT_OK);
