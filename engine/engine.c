@@ -118,7 +118,7 @@ static void fail(struct engine *e, const struct weft_err *why)
     struct weft_err refusal;
     engine_set_state(e, ENGINE_FAILED, why);
     weft_err_set(&refusal, WEFT_MODEL_NOT_LOADED, "%s", why->message);
-    weft_err_str(&refusal, "model", e->model_name);
+    weft_err_str(&refusal, "model", e->units[0].name);
     engine_refuse_waiting(e, &refusal);
     engine_publish(e);
 }
@@ -126,13 +126,13 @@ static void fail(struct engine *e, const struct weft_err *why)
 static bool bring_up(struct engine *e)
 {
     struct weft_err err = {0};
-    engine_set_state(e, ENGINE_LOADING, NULL);
-    if (engine_load(e, &err) || (e->cfg.warm && engine_warm(e, &err))) {
+    if (units_bring_up(e, &err)) {
         fail(e, &err);
         return false;
     }
-    atomic_store(&e->ready_model, e->model);
+    atomic_store(&e->ready_model, e->units[0].model);
     engine_set_state(e, ENGINE_READY, NULL);
+    units_warn(e);
     engine_accept_waiting(e);
     return true;
 }
@@ -161,13 +161,11 @@ static bool step_if_allowed(struct engine *e)
 static int64_t idle_us(const struct engine *e)
 {
     int64_t wait = IDLE_US;
-    if (e->frozen || !e->sched)
+    if (e->frozen)
         return wait;
-    int64_t wake = sched_wake_us(e->sched), retry = e->retry_at_us;
-    if (wake != INT64_MAX && wake - engine_now(e) < wait)
-        wait = wake - engine_now(e);
-    if (retry && retry - clock_now_us() < wait)
-        wait = retry - clock_now_us();
+    int64_t until = units_idle_us(e);
+    if (until < wait)
+        wait = until;
     return wait > LOOK_US ? wait : LOOK_US;
 }
 
@@ -184,7 +182,7 @@ static void serve(struct engine *e)
     }
 }
 
-/* STOPPING: what the scheduler has may end by itself for stop_ms; then it is cancelled. */
+/* STOPPING: what the schedulers have may end by itself for stop_ms; then it is cancelled. */
 static void drain(struct engine *e)
 {
     struct weft_err stopping;
@@ -193,15 +191,14 @@ static void drain(struct engine *e)
     engine_set_frozen(e, false);
     engine_set_state(e, ENGINE_STOPPING, NULL);
     weft_err_set(&stopping, WEFT_MODEL_NOT_LOADED, "the engine is stopping");
-    weft_err_str(&stopping, "model", e->model_name);
+    weft_err_str(&stopping, "model", e->units[0].name);
     engine_refuse_waiting(e, &stopping);
-    while (can_run && sched_has_work(e->sched) && clock_now_us() < deadline) {
+    while (can_run && units_have_work(e) && clock_now_us() < deadline) {
         engine_take_commands(e);
         if (!engine_run_step(e))
             chan_wait(&e->commands, idle_us(e));
     }
-    if (e->sched)
-        sched_cancel_all(e->sched, engine_now(e));
+    units_cancel_all(e);
     engine_reap(e);
 }
 
@@ -213,15 +210,8 @@ static void *engine_main(void *arg)
     serve(e);
     drain(e);
     atomic_store(&e->ready_model, NULL);
-    if (e->sched && e->cfg.observer && e->cfg.observer->closing)
-        e->cfg.observer->closing(e->cfg.observer->ctx, e->sched);
-    sched_destroy(e->sched);
-    exec_destroy(e->exec);
-    if (e->model)
-        model_close(e->model);
-    e->sched = NULL;
-    e->exec = NULL;
-    e->model = NULL;
+    for (uint32_t i = 0; i < e->n_units; i++)
+        unit_unload(&e->units[i]);
     engine_set_state(e, ENGINE_STOPPED, NULL);
     pthread_mutex_lock(&e->exit_lock);
     e->exited = true;
@@ -246,6 +236,17 @@ static void free_engine(struct engine *e)
     mem_free(e);
 }
 
+/* One unit for each model that is configured. */
+static void configure(struct engine *e)
+{
+    struct engine_model_config only = {.load = e->cfg.load, .load_ctx = e->cfg.load_ctx};
+    memcpy(only.name, e->cfg.model_name, sizeof only.name);
+    if (!e->cfg.n_models)
+        unit_configure(e, &only);
+    for (uint32_t i = 0; i < e->cfg.n_models && i < ENGINE_MODELS_MAX; i++)
+        unit_configure(e, &e->cfg.models[i]);
+}
+
 enum weft_rc engine_create(const struct engine_config *cfg, struct engine **out, struct weft_err *err)
 {
     enum weft_rc rc;
@@ -257,7 +258,7 @@ enum weft_rc engine_create(const struct engine_config *cfg, struct engine **out,
     e->cfg = *cfg;
     e->start_real_us = clock_now_us();
     e->ended_tail = &e->ended;
-    snprintf(e->model_name, sizeof e->model_name, "%s", cfg->model_name);
+    configure(e);
     pthread_mutex_init(&e->registry_lock, NULL);
     pthread_mutex_init(&e->inboxes_lock, NULL);
     pthread_mutex_init(&e->exit_lock, NULL);
@@ -317,6 +318,7 @@ bool engine_destroy(struct engine *e)
     }
     pthread_join(e->thread, NULL);
     engine_take_commands(e); /* what came after the thread's last look: refused, as for any stopped engine */
+    units_release(e);
     while (e->inboxes) {
         struct engine_inbox *in = e->inboxes;
         e->inboxes = in->next;

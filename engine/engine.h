@@ -142,7 +142,8 @@ typedef enum weft_rc engine_load_fn(void *ctx, struct engine *e, struct model **
 
 /* One of several models. Each has an executor and a scheduler of its own, all by the limits of the engine_config. */
 struct engine_model_config {
-    char name[96]; /* the name that requests use, and by which it is configured only once; "" for the file's */
+    char
+        name[96]; /* what requests call it, and what makes it one, however often configured; "": the file's */
     engine_load_fn *load;
     void *load_ctx;
     void (*release)(void *load_ctx); /* called once, when load_ctx isn't needed any more; may be NULL */
@@ -194,7 +195,8 @@ bool engine_destroy(struct engine *e);
  * requests are refused, as at the start. Any thread; returns at once; requests that follow find the model.
  * INVALID_REQUEST: no name, or no room for one more, as far as that is known by now.
  */
-enum weft_rc engine_configure_model(struct engine *e, const struct engine_model_config *m, struct weft_err *err);
+enum weft_rc engine_configure_model(struct engine *e, const struct engine_model_config *m,
+                                    struct weft_err *err);
 /* For `load`: sets the state's detail ("repacking weights", 0.4). Engine thread. */
 void engine_progress(struct engine *e, const char *what, double fraction);
 

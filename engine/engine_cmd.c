@@ -13,7 +13,16 @@
 #include "engine/base/mem.h"
 #include "engine/engine_internal.h"
 
-enum command_type { CMD_SUBMIT, CMD_CANCEL, CMD_PRIORITY, CMD_FREEZE, CMD_STEP, CMD_CLOSE_INBOX, CMD_COUNT };
+enum command_type {
+    CMD_SUBMIT,
+    CMD_CANCEL,
+    CMD_PRIORITY,
+    CMD_FREEZE,
+    CMD_STEP,
+    CMD_CLOSE_INBOX,
+    CMD_MODEL,
+    CMD_COUNT
+};
 
 struct command {
     struct chan_node node; /* first */
@@ -23,6 +32,7 @@ struct command {
     struct engine_inbox *inbox; /* a reference */
     enum prio priority;
     bool frozen;
+    struct engine_model_config *model;
 };
 
 /* ---- registry: id → ticket ---- */
@@ -194,6 +204,25 @@ void engine_step(struct engine *e)
         send_command(e, c);
 }
 
+enum weft_rc engine_configure_model(struct engine *e, const struct engine_model_config *m,
+                                    struct weft_err *err)
+{
+    if (!m->name[0]) {
+        weft_err_set(err, WEFT_INVALID_REQUEST, "a model needs a name");
+        weft_err_str(err, "field", "name");
+        weft_err_str(err, "value", "");
+        weft_err_str(err, "limit", "a name");
+        return WEFT_INVALID_REQUEST;
+    }
+    struct command *c = command_create(CMD_MODEL);
+    if (c && (c->model = (void *)mem_memdup(m, sizeof *m))) {
+        send_command(e, c);
+        return WEFT_OK;
+    }
+    mem_free(c);
+    return weft_err_nomem(err, "engine_configure_model", sizeof *m);
+}
+
 void engine_inbox_close(struct engine_inbox *in)
 {
     if (!in)
@@ -246,46 +275,62 @@ void engine_refuse(struct engine *e, struct ticket *t, const struct weft_err *wh
 static void end_waiting(struct engine *e, struct ticket *t)
 {
     engine_forget(e, t);
-    ticket_send_finish(t, e->model_name, engine_now(e));
+    ticket_send_finish(t, t->model ? t->model : e->units[0].name, engine_now(e));
     ticket_destroy(t);
 }
 
-static enum weft_rc check_model(const struct engine *e, const struct ticket *t, struct weft_err *err)
+/* Finds whose scheduler it goes to. */
+static enum weft_rc choose_unit(struct engine *e, struct ticket *t, struct weft_err *err)
 {
-    if (!t->model || !strcmp(t->model, e->model_name) || (e->model && !strcmp(t->model, e->model->name)))
+    struct buf loaded = BUF_INIT;
+    const char *name = t->model && *t->model ? t->model : e->units[0].name;
+    struct unit *u = unit_find(e, t->model);
+    if (u && u->state == ENGINE_READY) {
+        t->unit = u;
         return WEFT_OK;
-    weft_err_set(err, WEFT_MODEL_NOT_LOADED, "model \"%s\" isn't loaded; %s is", t->model, e->model_name);
-    weft_err_str(err, "model", t->model);
+    }
+    if (u) {
+        weft_err_set(err, WEFT_MODEL_NOT_LOADED, "model \"%s\" couldn't be loaded: %s", name,
+                     u->failure.code ? u->failure.message : "the engine is stopping");
+    } else {
+        for (uint32_t i = 0; i < e->n_units; i++)
+            buf_addf(&loaded, "%s%s", i ? ", " : "", e->units[i].name);
+        weft_err_set(err, WEFT_MODEL_NOT_LOADED, "model \"%s\" isn't loaded; %s %s", name, buf_str(&loaded),
+                     e->n_units > 1 ? "are" : "is");
+    }
+    weft_err_str(err, "model", name);
+    buf_free(&loaded);
     return WEFT_MODEL_NOT_LOADED;
 }
 
 /* Refused before the scheduler saw it: told as the scheduler would. */
 static void observe_refusal(struct engine *e, struct ticket *t, const struct weft_err *why)
 {
+    const struct unit *u = t->unit ? t->unit : &e->units[0];
     struct sched_counts c;
-    sched_counts(e->sched, &c);
+    sched_counts(u->sched, &c);
     if (!t->rq.n_prompt)
         t->rq.n_prompt = (uint32_t)t->n_raw_ids; /* not prepared yet; of a text the length is unknown */
     struct sched_event ev = {
         .type = SCHED_REJECT, .now_us = engine_now(e), .req = &t->rq, .depth = c.depth, .err = why};
     engine_trace(e, &ev);
     if (e->cfg.observer && e->cfg.observer->sched)
-        e->cfg.observer->sched(e->cfg.observer->ctx, e->sched, &ev);
+        e->cfg.observer->sched(e->cfg.observer->ctx, u->sched, &ev);
 }
 
 /* Hands a ticket to the scheduler, or refuses it. */
 static void accept_ticket(struct engine *e, struct ticket *t)
 {
     struct weft_err err = {0};
-    enum weft_rc rc = check_model(e, t, &err);
+    enum weft_rc rc = choose_unit(e, t, &err);
     if (!rc)
-        rc = ticket_prepare(t, e->model, &e->exec->info, &err);
+        rc = ticket_prepare(t, t->unit->model, &t->unit->exec->info, &err);
     if (!rc) {
         if (!t->rq.timeout_us)
             t->rq.timeout_us = e->cfg.queue_timeout_ms * 1000;
         t->accepted = true;
         engine_time_sched(e, true);
-        rc = sched_submit(e->sched, &t->rq, engine_now(e), &err);
+        rc = sched_submit(t->unit->sched, &t->rq, engine_now(e), &err);
         engine_time_sched(e, false);
     } else {
         observe_refusal(e, t, &err);
@@ -328,7 +373,7 @@ static void do_submit(struct engine *e, struct command *c)
     case ENGINE_STOPPED:
         weft_err_set(&why, WEFT_MODEL_NOT_LOADED, "%s",
                      e->failure.code ? e->failure.message : "the engine is stopping");
-        weft_err_str(&why, "model", t->model ? t->model : e->model_name);
+        weft_err_str(&why, "model", t->model ? t->model : e->units[0].name);
         engine_refuse(e, t, &why);
         break;
     default: /* it waits for READY */ break;
@@ -349,7 +394,7 @@ static struct ticket *find_ticket(struct engine *e, const char *id)
 static void cancel_ticket(struct engine *e, struct ticket *t)
 {
     if (t->accepted)
-        sched_cancel(e->sched, &t->rq, engine_now(e));
+        sched_cancel(t->unit->sched, &t->rq, engine_now(e));
     else
         end_waiting(e, t);
 }
@@ -366,7 +411,7 @@ static void do_priority(struct engine *e, struct command *c)
 {
     struct ticket *t = find_ticket(e, c->id);
     if (t && t->accepted)
-        sched_set_priority(e->sched, &t->rq, c->priority, engine_now(e));
+        sched_set_priority(t->unit->sched, &t->rq, c->priority, engine_now(e));
     else if (t)
         t->rq.base = c->priority;
 }
@@ -404,11 +449,25 @@ static void do_close_inbox(struct engine *e, struct command *c)
     inbox_unref(in);  /* the reader's */
 }
 
+static void do_model(struct engine *e, struct command *c)
+{
+    uint32_t n = e->n_units;
+    struct unit *u = unit_configure(e, c->model);
+    if (!u)
+        log_msg(LOG_ERROR, "model %s: there are %d already, no more fit", c->model->name, ENGINE_MODELS_MAX);
+    if ((!u || e->n_units == n) && c->model->release)
+        c->model->release(c->model->load_ctx); /* configured before: what there is serves on */
+    else if (atomic_load(&e->state) == ENGINE_READY)
+        unit_bring_up(u);
+    mem_free(c->model);
+}
+
 void engine_take_commands(struct engine *e)
 {
     static void (*const handlers[CMD_COUNT])(struct engine *, struct command *) = {
         [CMD_SUBMIT] = do_submit, [CMD_CANCEL] = do_cancel, [CMD_PRIORITY] = do_priority,
         [CMD_FREEZE] = do_freeze, [CMD_STEP] = do_step,     [CMD_CLOSE_INBOX] = do_close_inbox,
+        [CMD_MODEL] = do_model,
     };
     for (struct chan_node *n = chan_take_all(&e->commands), *next; n; n = next) {
         next = n->next;

@@ -2,6 +2,7 @@
  * Inside the engine: what its source files share. Nothing else includes this.
  *
  *   engine.c           create, destroy; the thread: its states and its loop
+ *   engine_units.c     the scheduler manager: one unit (model, executor, scheduler) for each model; whose turn it is
  *   engine_load.c      LOADING and WARMING
  *   engine_step.c      one step: plan, execute, sample, commit; what to do when it fails
  *   engine_cmd.c       the calls that any thread may make, as commands; carrying them out; registry of live ids
@@ -132,11 +133,12 @@ struct ticket {
     struct ticket *prev, *next; /* e->live */
     struct ticket *ended_next;  /* e->ended */
     int64_t arrival_us;         /* engine time of the submission */
+    struct unit *unit;          /* whose scheduler has it, once one was found */
     bool accepted;              /* the scheduler has it */
+    uint64_t arrival;           /* number among those accepted by all schedulers; 0 before */
     struct reply reply;
     struct sampler *sampler; /* made with the first token */
     double *nll;             /* score: n_prompt - 1 */
-    bool faulted;            /* the engine ended it: last->error says why */
     int64_t last_token_us;   /* -1 before the first */
     struct stats_meter rate; /* generated tokens */
     int slot;                /* row in the timeline; -1 while it holds no place */
@@ -157,6 +159,26 @@ void ticket_send_tokens(struct ticket *t, int64_t now_us);
 /* The last event; the ticket's output moves into it. */
 void ticket_send_reject(struct ticket *t, const struct weft_err *why, int64_t now_us);
 void ticket_send_finish(struct ticket *t, const char *model, int64_t now_us);
+
+/* ---- units ---- */
+
+/*
+ * One model: how it was configured and, once loaded, its executor and its scheduler. Configured ──► loaded and warmed up:
+ * READY; or FAILED, which holds nothing any more and refuses its requests.
+ */
+struct unit {
+    struct engine *engine;
+    struct engine_model_config cfg;
+    uint8_t index;
+    char name[96];           /* as requests call it; "" until loaded where the file names it */
+    enum engine_state state; /* INITIALIZING, READY or FAILED */
+    struct weft_err failure; /* why FAILED */
+    struct model *model;     /* NULL under simulation */
+    struct exec *exec;
+    struct sched *sched;
+    int64_t retry_at_us; /* real time: no step before this, after a failed one; 0: none failed */
+    uint64_t n_steps;
+};
 
 /* ---- the engine ---- */
 
@@ -195,10 +217,11 @@ struct engine {
     unsigned filling;
 
     /* The engine thread's. */
-    struct model *model;
-    struct exec *exec;
-    struct sched *sched;
-    char model_name[96];
+    struct unit units[ENGINE_MODELS_MAX]; /* the default first */
+    uint32_t n_units;
+    uint32_t turn;              /* the unit that may run the next step, if it has work */
+    const struct unit *loading; /* for the state's detail */
+    uint64_t arrivals;          /* requests accepted */
     char detail[160];
     struct weft_err failure;            /* why FAILED */
     struct ticket *live, *live_tail;    /* every ticket taken from the queue and not ended, oldest first */
@@ -207,7 +230,6 @@ struct engine {
     bool sched_timed;
     struct sched_result *results;
     size_t cap_results;
-    int64_t retry_at_us; /* real time: no step before this, after a failed one; 0: none failed */
 
     int64_t start_real_us, frozen_total_us, stopped_at_real_us;
     bool frozen;        /* as asked for */
@@ -222,7 +244,8 @@ struct engine {
     uint32_t n_queue;
     int64_t queue_seen_real_us;
     struct request *listed[SNAP_QUEUE];
-    uint64_t *owners; /* scratch: a word for each block */
+    uint64_t *owners; /* scratch: a word for each block of the largest pool */
+    size_t cap_owners;
     struct snap_rate rates[SNAP_RATES];
     uint32_t n_rates;
     struct snap_event events[SNAP_EVENTS]; /* oldest first */
@@ -248,14 +271,38 @@ void engine_set_frozen(struct engine *e, bool frozen);
 void engine_set_state(struct engine *e, enum engine_state s, const struct weft_err *why);
 
 /* engine_load.c: both set the state as they go. */
-enum weft_rc engine_load(struct engine *e, struct weft_err *err);
-enum weft_rc engine_warm(struct engine *e, struct weft_err *err);
+enum weft_rc unit_load(struct unit *u, struct weft_err *err);
+enum weft_rc unit_warm(struct unit *u, struct weft_err *err);
+
+/* engine_units.c */
+/* The unit of that name, made if there is none yet. NULL: no room for one more. */
+struct unit *unit_configure(struct engine *e, const struct engine_model_config *m);
+/* All that is configured, in order. The default's failure is the engine's; of any other, that unit's alone. */
+enum weft_rc units_bring_up(struct engine *e, struct weft_err *err);
+/* Says in the state's detail which model failed, if one did. */
+void units_warn(struct engine *e);
+/* Loads and warms up one that was configured later. */
+void unit_bring_up(struct unit *u);
+/* The one that a request for `model` (NULL, "": the default) goes to, which may not be READY; NULL: there is none. */
+struct unit *unit_find(struct engine *e, const char *model);
+/* It can't go on: what it has under way ends with the reason, and what it holds is given back. */
+void unit_fail(struct unit *u, const struct weft_err *why);
+/* Gives back what it holds. */
+void unit_unload(struct unit *u);
+/* Tells who configured them that they are needed no more. */
+void units_release(struct engine *e);
+/* Sums over all schedulers. */
+void units_counts(const struct engine *e, struct sched_counts *out);
+bool units_have_work(const struct engine *e);
+void units_cancel_all(struct engine *e);
+/* Until when nothing happens by itself, in µs from now; INT64_MAX: nothing will. */
+int64_t units_idle_us(const struct engine *e);
 
 /* engine_step.c */
 /* Around each call whose time is the scheduler's: true, the call, false. */
 void engine_time_sched(struct engine *e, bool on);
 void engine_on_sched_event(void *ctx, const struct sched_event *ev);
-bool engine_run_step(struct engine *e); /* false: nothing to run */
+bool engine_run_step(struct engine *e); /* of the unit whose turn it is; false: nothing to run */
 void engine_reap(struct engine *e);     /* sends the FINISH of what has ended */
 
 /* engine_cmd.c */
@@ -272,7 +319,7 @@ enum weft_rc engine_pub_init(struct engine *e, struct weft_err *err);
 void engine_pub_deinit(struct engine *e);
 void engine_publish(struct engine *e);
 void engine_sample_stats(struct engine *e); /* does something each 250 ms of engine time */
-struct snap_step *engine_step_begin(struct engine *e, const struct plan *plan, int64_t now_us);
+struct snap_step *engine_step_begin(struct unit *u, const struct plan *plan, int64_t now_us);
 
 /* engine_trace.c: notes what happens, for snapshots. A preempted request must hold its slot still. */
 void engine_trace(struct engine *e, const struct sched_event *ev);

@@ -12,25 +12,26 @@
 
 void engine_progress(struct engine *e, const char *what, double fraction)
 {
+    const char *name = e->n_units > 1 && e->loading ? e->loading->name : "";
+    const char *colon = *name ? ": " : "";
     if (fraction >= 0 && fraction <= 1)
-        snprintf(e->detail, sizeof e->detail, "%s %d %%", what, (int)(fraction * 100));
+        snprintf(e->detail, sizeof e->detail, "%s%s%s %d %%", name, colon, what, (int)(fraction * 100));
     else
-        snprintf(e->detail, sizeof e->detail, "%s", what);
-    engine_take_commands(e); /* who waits may give up */
+        snprintf(e->detail, sizeof e->detail, "%s%s%s", name, colon, what);
+    if (atomic_load(&e->state) != ENGINE_READY)
+        engine_take_commands(e); /* who waits may give up; a READY engine is in the midst of a command */
     engine_publish(e);
 }
 
-enum weft_rc engine_load(struct engine *e, struct weft_err *err)
+enum weft_rc unit_load(struct unit *u, struct weft_err *err)
 {
-    enum weft_rc rc = e->cfg.load(e->cfg.load_ctx, e, &e->model, &e->exec, err);
+    struct engine *e = u->engine;
+    enum weft_rc rc = u->cfg.load(u->cfg.load_ctx, e, &u->model, &u->exec, err);
     if (rc)
         return rc;
-    const struct exec_info *x = &e->exec->info;
-    if (!e->model_name[0])
-        snprintf(e->model_name, sizeof e->model_name, "%s", e->model ? e->model->name : "sim");
-    if (e->cfg.limit_memory && (rc = resource_init(&e->resource, e->cfg.max_memory_mb,
-                                                   e->cfg.critical_memory_mb, stats_machine_mb(), err)))
-        return rc;
+    const struct exec_info *x = &u->exec->info;
+    if (!u->name[0])
+        snprintf(u->name, sizeof u->name, "%s", u->model ? u->model->name : "sim");
     struct sched_config sc = {
         .fifo = e->cfg.fifo,
         .one_at_a_time = !e->cfg.batching,
@@ -53,12 +54,11 @@ enum weft_rc engine_load(struct engine *e, struct weft_err *err)
         .max_logits = e->cfg.max_logits,
         .resource = e->cfg.limit_memory ? &e->resource : NULL,
         .emit = engine_on_sched_event,
-        .emit_ctx = e,
+        .emit_ctx = u,
     };
-    e->owners = mem_calloc(x->n_blocks, sizeof *e->owners);
-    if (!e->owners)
-        return weft_err_nomem(err, "engine_load", x->n_blocks * sizeof *e->owners);
-    return sched_create(&sc, &e->sched, err);
+    if (mem_grow(&e->owners, &e->cap_owners, x->n_blocks, sizeof *e->owners))
+        return weft_err_nomem(err, "unit_load", x->n_blocks * sizeof *e->owners);
+    return sched_create(&sc, &u->sched, err);
 }
 
 /* ---- warming ---- */
@@ -87,16 +87,16 @@ static enum weft_rc check_finite(const struct exec_out *out, uint32_t n_vocab, s
 }
 
 /* Runs one step of that shape over blocks that nobody owns yet. */
-static enum weft_rc warm_step(struct engine *e, struct shape s, struct weft_err *err)
+static enum weft_rc warm_step(struct unit *u, struct shape s, struct weft_err *err)
 {
-    const struct exec_info *x = &e->exec->info;
+    const struct exec_info *x = &u->exec->info;
     uint32_t blocks_each = (s.tokens_each + x->block_tokens - 1) / x->block_tokens;
     enum weft_rc rc = WEFT_OK;
     struct plan_item *items = mem_calloc(s.n_items, sizeof *items);
     uint32_t *tokens = mem_calloc(s.tokens_each, sizeof *tokens);
     uint32_t *blocks = mem_calloc((size_t)s.n_items * blocks_each, sizeof *blocks);
     if (!items || !tokens || !blocks) {
-        rc = weft_err_nomem(err, "engine_warm", s.n_items * (sizeof *items + blocks_each * sizeof *blocks));
+        rc = weft_err_nomem(err, "unit_warm", s.n_items * (sizeof *items + blocks_each * sizeof *blocks));
         goto out;
     }
     for (uint32_t i = 0; i < s.tokens_each; i++)
@@ -113,7 +113,7 @@ static enum weft_rc warm_step(struct engine *e, struct shape s, struct weft_err 
             .prefill = true,
         };
     struct plan plan = {
-        .budget = e->cfg.max_batch_tokens,
+        .budget = u->engine->cfg.max_batch_tokens,
         .n_tokens = s.n_items * s.tokens_each,
         .n_prefill_tokens = s.n_items * s.tokens_each,
         .n_prefills = s.n_items,
@@ -121,7 +121,7 @@ static enum weft_rc warm_step(struct engine *e, struct shape s, struct weft_err 
         .n_items = s.n_items,
     };
     struct exec_out out;
-    if (!(rc = exec_step(e->exec, &plan, &out, err)))
+    if (!(rc = exec_step(u->exec, &plan, &out, err)))
         rc = check_finite(&out, x->n_vocab, err);
     else if (err)
         err->code = rc = WEFT_MODEL_LOAD_FAILED;
@@ -138,10 +138,11 @@ static uint32_t min3(uint32_t a, uint32_t b, uint32_t c)
     return m < c ? m : c;
 }
 
-enum weft_rc engine_warm(struct engine *e, struct weft_err *err)
+enum weft_rc unit_warm(struct unit *u, struct weft_err *err)
 {
     enum { SMALL = 8 };
-    const struct exec_info *x = &e->exec->info;
+    struct engine *e = u->engine;
+    const struct exec_info *x = &u->exec->info;
     uint64_t slots = (uint64_t)x->n_blocks * x->block_tokens;
     const struct shape shapes[] = {
         {1, 1},
@@ -151,10 +152,9 @@ enum weft_rc engine_warm(struct engine *e, struct weft_err *err)
     enum { N_SHAPES = sizeof shapes / sizeof *shapes };
     int64_t start = clock_now_us(), limit_us = e->cfg.warm_timeout_ms * 1000;
     enum weft_rc rc = WEFT_OK;
-    engine_set_state(e, ENGINE_WARMING, NULL);
     for (int i = 0; i < N_SHAPES && !rc; i++) {
         engine_progress(e, "warming up", (double)i / N_SHAPES);
-        rc = warm_step(e, shapes[i], err);
+        rc = warm_step(u, shapes[i], err);
         int64_t took = clock_now_us() - start;
         if (!rc && limit_us > 0 && took > limit_us) {
             rc = weft_err_set(err, WEFT_MODEL_LOAD_FAILED,

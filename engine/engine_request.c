@@ -439,9 +439,8 @@ void ticket_send_finish(struct ticket *t, const char *model, int64_t now_us)
     if (!t->accepted)
         r->finish_us = now_us; /* it never got as far as the scheduler */
     fill_timing(t, &ev->timing);
-    ev->reason = t->faulted ? FINISH_ERROR : t->accepted ? r->finish : FINISH_CANCELLED;
-    if (!t->faulted)
-        ev->error = r->error;
+    ev->reason = t->accepted ? r->finish : FINISH_CANCELLED;
+    ev->error = r->error;
     stamp(&ev->error);
     ev->seed = t->sampling.seed;
     ev->cached_tokens = r->cached_tokens;

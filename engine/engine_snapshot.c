@@ -51,10 +51,12 @@ void engine_pub_deinit(struct engine *e)
 
 /* ---- steps ---- */
 
-struct snap_step *engine_step_begin(struct engine *e, const struct plan *plan, int64_t now_us)
+struct snap_step *engine_step_begin(struct unit *u, const struct plan *plan, int64_t now_us)
 {
+    struct engine *e = u->engine;
     struct snap_step *s = &e->steps[++e->step % SNAP_STEPS];
-    s->step = plan->step;
+    s->step = e->step;
+    s->model = u->index;
     s->start_us = now_us;
     s->dur_us = -1;
     s->budget = plan->budget;
@@ -65,7 +67,7 @@ struct snap_step *engine_step_begin(struct engine *e, const struct plan *plan, i
         const struct plan_item *item = &plan->items[i];
         const struct ticket *t = item->req->user;
         s->items[i] = (struct snap_step_item){
-            .arrival = item->req->arrival,
+            .arrival = t->arrival,
             .tag = t->tag,
             .n_tokens = item->n_tokens < UINT16_MAX ? (uint16_t)item->n_tokens : UINT16_MAX,
             .slot = t->slot < 0 ? UINT8_MAX : (uint8_t)t->slot,
@@ -87,12 +89,25 @@ static void copy_step(struct snap_step *dst, const struct snap_step *src)
 
 /* ---- what is sampled at a steady pace ---- */
 
+/* Who holds a place with any model, into e->listed; at most SNAP_STEP_ITEMS. */
+static uint32_t list_running(struct engine *e)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < e->n_units; i++)
+        if (e->units[i].sched)
+            n += sched_running(e->units[i].sched, e->listed + n, SNAP_STEP_ITEMS - n);
+    return n;
+}
+
 static void measure_memory(struct engine *e, int64_t real_us)
 {
     e->next_memory_real_us = real_us + (e->cfg.memory_check_ms ? e->cfg.memory_check_ms : MEMORY_MS) * 1000;
     e->memory_mb = stats_resident_mb();
-    if (e->exec && !e->exec->info.host_memory)
-        e->memory_mb += (double)e->exec->info.device_bytes / 1e6;
+    for (uint32_t i = 0; i < e->n_units; i++) {
+        const struct exec *x = e->units[i].exec;
+        if (x && !x->info.host_memory)
+            e->memory_mb += (double)x->info.device_bytes / 1e6;
+    }
     if (!e->cfg.limit_memory || !resource_update(&e->resource, e->memory_mb))
         return;
     bool pressure = e->resource.under_pressure;
@@ -120,15 +135,13 @@ void engine_sample_stats(struct engine *e)
         rate.decode_tps =
             (float)((double)stats_meter_since(&e->decode, since_last, now, NULL) * 1e6 / (double)span);
     }
-    if (e->sched) {
-        struct sched_counts c;
-        sched_counts(e->sched, &c);
-        rate.depth = c.depth < UINT16_MAX ? (uint16_t)c.depth : UINT16_MAX;
-        rate.running = c.running < UINT16_MAX ? (uint16_t)c.running : UINT16_MAX;
-        uint32_t n = sched_running(e->sched, e->listed, SNAP_STEP_ITEMS);
-        for (uint32_t i = 0; i < n; i++)
-            stats_meter_mark(&((struct ticket *)e->listed[i]->user)->rate, now);
-    }
+    struct sched_counts c;
+    units_counts(e, &c);
+    rate.depth = c.depth < UINT16_MAX ? (uint16_t)c.depth : UINT16_MAX;
+    rate.running = c.running < UINT16_MAX ? (uint16_t)c.running : UINT16_MAX;
+    uint32_t n = list_running(e);
+    for (uint32_t i = 0; i < n; i++)
+        stats_meter_mark(&((struct ticket *)e->listed[i]->user)->rate, now);
     if (e->n_rates == SNAP_RATES)
         memmove(e->rates, e->rates + 1, --e->n_rates * sizeof *e->rates);
     e->rates[e->n_rates++] = rate;
@@ -155,7 +168,8 @@ static void fill_request(const struct engine *e, const struct request *r, int64_
     const struct ticket *t = r->user;
     memcpy(out->id, r->id, sizeof out->id);
     out->tag = t->tag;
-    out->arrival = r->arrival;
+    out->arrival = t->arrival;
+    out->model = t->unit ? t->unit->index : 0;
     out->base = r->base;
     out->state = r->state;
     out->wait_reason = r->wait_reason;
@@ -179,8 +193,16 @@ static void fill_request(const struct engine *e, const struct request *r, int64_
     out->tps = r->state == REQ_RUNNING ? stats_meter_rate(&t->rate, RATE_WINDOW_US, now) : 0;
 }
 
+/* Requests that came before READY. */
+static void list_early(struct engine *e, int64_t now)
+{
+    for (const struct ticket *t = e->live; t && e->n_queue < SNAP_QUEUE; t = t->next)
+        if (!t->accepted)
+            fill_request(e, &t->rq, now, &e->queue[e->n_queue++]);
+}
+
 /* The list of waiters, renewed when that is cheap or due. A scheduler orders only as many as are asked for,
- * but does it anew each time. */
+ * but does it anew each time. Several share the room: none gets less than its part because another has many. */
 static void look_at_queue(struct engine *e, const struct sched_counts *c, int64_t now)
 {
     int64_t real = clock_now_us();
@@ -188,44 +210,82 @@ static void look_at_queue(struct engine *e, const struct sched_counts *c, int64_
         return;
     e->queue_seen_real_us = real;
     e->n_queue = 0;
-    if (!e->sched) {
-        for (const struct ticket *t = e->live; t && e->n_queue < SNAP_QUEUE; t = t->next)
-            fill_request(e, &t->rq, now, &e->queue[e->n_queue++]);
+    if (atomic_load(&e->state) < ENGINE_READY) {
+        list_early(e, now);
         return;
     }
-    uint32_t n = sched_waiters(e->sched, e->listed, SNAP_QUEUE);
-    for (uint32_t i = 0; i < n; i++)
-        fill_request(e, e->listed[i], now, &e->queue[e->n_queue++]);
+    for (uint32_t k = 0; k < e->n_units; k++) {
+        uint32_t room = (SNAP_QUEUE - e->n_queue) / (e->n_units - k);
+        uint32_t n = e->units[k].sched ? sched_waiters(e->units[k].sched, e->listed, room) : 0;
+        for (uint32_t i = 0; i < n; i++)
+            fill_request(e, e->listed[i], now, &e->queue[e->n_queue++]);
+    }
 }
 
 static void fill_running(struct engine *e, struct snapshot *s, int64_t now)
 {
-    s->n_running = e->sched ? sched_running(e->sched, e->listed, SNAP_STEP_ITEMS) : 0;
+    s->n_running = list_running(e);
     for (uint32_t i = 0; i < s->n_running; i++)
         fill_request(e, e->listed[i], now, &s->running[i]);
 }
 
-/* After fill_running: e->listed holds the running ones. */
-static void fill_blocks(struct engine *e, struct snapshot *s, uint32_t n, struct pub_buffer *b)
+/* The blocks of one model; whose they are is filled in afterwards. */
+static void fill_pool(struct engine *e, const struct unit *u, struct snap_block *blocks, uint32_t n)
 {
-    if (mem_grow(&s->blocks, &b->cap_blocks, n, sizeof *s->blocks)) {
-        s->kv_total = 0; /* out of memory: a snapshot without the map of blocks */
-        return;
-    }
-    sched_block_owners(e->sched, e->owners, n);
+    sched_block_owners(u->sched, e->owners, n);
     for (uint32_t i = 0; i < n; i++) {
         uint64_t o = e->owners[i];
         uint8_t kind = o == 0                    ? SNAP_BLOCK_FREE
                        : o == SCHED_OWNER_CACHED ? SNAP_BLOCK_CACHED
                        : o == SCHED_OWNER_SHARED ? SNAP_BLOCK_SHARED
                                                  : SNAP_BLOCK_USED;
-        s->blocks[i] = (struct snap_block){.kind = kind, .arrival = kind == SNAP_BLOCK_USED ? o : 0};
+        blocks[i] = (struct snap_block){.kind = kind};
     }
+}
+
+/* After fill_models and fill_running: e->listed holds the running ones. */
+static void fill_blocks(struct engine *e, struct snapshot *s, struct pub_buffer *b)
+{
+    if (mem_grow(&s->blocks, &b->cap_blocks, s->kv_total, sizeof *s->blocks)) {
+        s->kv_total = 0; /* out of memory: a snapshot without the map of blocks */
+        return;
+    }
+    for (uint32_t i = 0; i < s->n_models; i++)
+        if (e->units[i].sched)
+            fill_pool(e, &e->units[i], s->blocks + s->models[i].kv_first, s->models[i].kv_total);
     for (uint32_t k = 0; k < s->n_running; k++) {
         const struct request *r = e->listed[k];
-        for (uint32_t i = 0; i < r->n_blocks; i++)
-            if (r->blocks[i] < n && s->blocks[r->blocks[i]].kind == SNAP_BLOCK_USED)
-                s->blocks[r->blocks[i]].tag = s->running[k].tag;
+        const struct snap_model *m = &s->models[s->running[k].model];
+        for (uint32_t i = 0; i < r->n_blocks; i++) {
+            struct snap_block *at = &s->blocks[m->kv_first + r->blocks[i]];
+            if (at->kind != SNAP_BLOCK_USED)
+                continue;
+            at->tag = s->running[k].tag;
+            at->arrival = s->running[k].arrival;
+        }
+    }
+}
+
+static void fill_models(const struct engine *e, struct snapshot *s)
+{
+    uint32_t first = 0;
+    s->n_models = e->n_units;
+    for (uint32_t i = 0; i < e->n_units; i++) {
+        const struct unit *u = &e->units[i];
+        struct snap_model *m = &s->models[i];
+        *m = (struct snap_model){.state = u->state, .kv_first = first, .n_steps = u->n_steps};
+        memcpy(m->name, u->name, sizeof m->name);
+        snprintf(m->detail, sizeof m->detail, "%.*s", (int)sizeof m->detail - 1, u->failure.message);
+        if (!u->sched)
+            continue;
+        struct sched_counts c;
+        sched_counts(u->sched, &c);
+        memcpy(m->precision, u->exec->info.precision, sizeof m->precision);
+        m->kv_total = c.blocks_total;
+        m->kv_used = c.blocks_used;
+        m->waiting = c.waiting;
+        m->running = c.running;
+        first += c.blocks_total;
     }
 }
 
@@ -258,22 +318,33 @@ static void fill_counts(const struct engine *e, struct snapshot *s, const struct
     s->avg_batch_size_10s = batches ? (double)items / (double)batches : 0;
 }
 
+/* Models that have a scheduler; 1 before there is any. */
+static uint32_t count_loaded(const struct engine *e)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < e->n_units; i++)
+        n += e->units[i].sched != NULL;
+    return n ? n : 1;
+}
+
 static void fill_identity(const struct engine *e, struct snapshot *s)
 {
+    const struct unit *first = &e->units[0];
+    uint32_t n = count_loaded(e); /* the limits are each one's */
     s->state = (enum engine_state)atomic_load(&e->state);
     memcpy(s->state_detail, e->detail, sizeof s->state_detail);
-    memcpy(s->model, e->model_name, sizeof s->model);
-    if (e->exec) {
-        memcpy(s->device, e->exec->info.device, sizeof s->device);
-        memcpy(s->exec_name, e->exec->info.name, sizeof s->exec_name);
-        memcpy(s->precision, e->exec->info.precision, sizeof s->precision);
-        s->block_tokens = e->exec->info.block_tokens;
+    memcpy(s->model, first->name, sizeof s->model);
+    if (first->exec) {
+        memcpy(s->device, first->exec->info.device, sizeof s->device);
+        memcpy(s->exec_name, first->exec->info.name, sizeof s->exec_name);
+        memcpy(s->precision, first->exec->info.precision, sizeof s->precision);
+        s->block_tokens = first->exec->info.block_tokens;
     }
     s->sim = e->cfg.sim;
     s->frozen = e->frozen;
-    s->max_batch_size = e->cfg.max_batch_size;
+    s->max_batch_size = e->cfg.max_batch_size * n;
     s->max_batch_tokens = e->cfg.max_batch_tokens;
-    s->max_depth = e->cfg.max_depth;
+    s->max_depth = e->cfg.max_depth * n;
     s->aging_rate = e->cfg.aging_rate;
     s->memory_mb = e->memory_mb;
     s->max_memory_mb = e->resource.max_memory_mb;
@@ -300,10 +371,9 @@ void engine_publish(struct engine *e)
 {
     struct pub_buffer *b = &e->pub[e->filling];
     struct snapshot *s = &b->s;
-    struct sched_counts c = {0};
+    struct sched_counts c;
     int64_t now = engine_now(e);
-    if (e->sched)
-        sched_counts(e->sched, &c);
+    units_counts(e, &c);
     s->seq = ++e->seq;
     s->now_us = now;
     s->uptime_us = clock_now_us() - e->start_real_us;
@@ -312,13 +382,13 @@ void engine_publish(struct engine *e)
     look_at_queue(e, &c, now);
     s->n_queue = e->n_queue;
     memcpy(s->queue, e->queue, e->n_queue * sizeof *e->queue);
-    s->queue_total = e->sched ? c.waiting + c.preempted : e->n_queue;
+    s->queue_total = c.waiting + c.preempted;
     if (s->queue_total < s->n_queue)
         s->queue_total = s->n_queue; /* the list may be a little older than the count */
     fill_counts(e, s, &c, now);
+    fill_models(e, s);
     fill_running(e, s, now);
-    if (e->sched)
-        fill_blocks(e, s, c.blocks_total, b);
+    fill_blocks(e, s, b);
     s->n_rates = e->n_rates;
     memcpy(s->rates, e->rates, e->n_rates * sizeof *e->rates);
     s->n_events = e->n_events;

@@ -38,6 +38,11 @@ static void release_slot(struct engine *e, struct ticket *t)
     t->slot = -1;
 }
 
+static void on_submit(struct engine *e, const struct sched_event *ev)
+{
+    ticket_of(ev->req)->arrival = ++e->arrivals;
+}
+
 static void on_admit(struct engine *e, const struct sched_event *ev)
 {
     struct ticket *t = ticket_of(ev->req);
@@ -79,7 +84,7 @@ static void on_finish(struct engine *e, const struct sched_event *ev)
     if (t->rq.state == REQ_COMPLETED) {
         e->completed++;
         stats_histogram_add(&e->latency, ev->now_us - t->arrival_us, ev->now_us);
-    } else if (t->rq.state != REQ_CANCELLED || t->faulted) {
+    } else if (t->rq.state != REQ_CANCELLED) {
         e->failed++;
     }
     t->ended_next = NULL;
@@ -90,11 +95,12 @@ static void on_finish(struct engine *e, const struct sched_event *ev)
 void engine_on_sched_event(void *ctx, const struct sched_event *ev)
 {
     static void (*const handlers[])(struct engine *, const struct sched_event *) = {
-        [SCHED_ADMIT] = on_admit,     [SCHED_RESUME] = on_resume,
-        [SCHED_PREEMPT] = on_preempt, [SCHED_FIRST_TOKEN] = on_first_token,
-        [SCHED_FINISH] = on_finish,
+        [SCHED_SUBMIT] = on_submit,           [SCHED_ADMIT] = on_admit,
+        [SCHED_RESUME] = on_resume,           [SCHED_PREEMPT] = on_preempt,
+        [SCHED_FIRST_TOKEN] = on_first_token, [SCHED_FINISH] = on_finish,
     };
-    struct engine *e = ctx;
+    const struct unit *u = ctx;
+    struct engine *e = u->engine;
     unsigned type = (unsigned)ev->type;
     bool timed = e->sched_timed;
     if (timed)
@@ -103,7 +109,7 @@ void engine_on_sched_event(void *ctx, const struct sched_event *ev)
     if (type < sizeof handlers / sizeof *handlers && handlers[type])
         handlers[type](e, ev);
     if (e->cfg.observer && e->cfg.observer->sched)
-        e->cfg.observer->sched(e->cfg.observer->ctx, e->sched, ev);
+        e->cfg.observer->sched(e->cfg.observer->ctx, u->sched, ev);
     if (timed)
         engine_time_sched(e, true);
 }
@@ -123,19 +129,17 @@ void engine_reap(struct engine *e)
     for (struct ticket *next; t; t = next) {
         next = t->ended_next;
         engine_forget(e, t); /* first: who reads the event may use the id again */
-        ticket_send_finish(t, e->model_name, engine_now(e));
+        ticket_send_finish(t, t->unit->name, engine_now(e));
         ticket_destroy(t);
     }
 }
 
 /* ---- sampling ---- */
 
-/* A request that can't go on: it leaves the scheduler as a cancelled one, and its FINISH says why. */
+/* A request that can't go on. */
 static void give_up(struct engine *e, struct ticket *t, const struct weft_err *why)
 {
-    t->faulted = true;
-    t->last->error = *why;
-    sched_cancel(e->sched, &t->rq, engine_now(e));
+    sched_fail_request(t->unit->sched, &t->rq, why, engine_now(e));
 }
 
 static void score_rows(struct ticket *t, const struct plan_item *item, const struct exec_row *rows,
@@ -157,7 +161,7 @@ static enum weft_rc choose_token(struct engine *e, struct ticket *t, const struc
         return WEFT_OK;
     }
     if (!t->sampler) {
-        enum weft_rc rc = sampler_create(&t->sampling, e->exec->info.n_vocab, &t->sampler, err);
+        enum weft_rc rc = sampler_create(&t->sampling, t->unit->exec->info.n_vocab, &t->sampler, err);
         if (rc)
             return rc;
     }
@@ -183,7 +187,8 @@ static void generate(struct engine *e, struct ticket *t, const struct exec_row *
     }
     result->has_token = true;
     result->token = token.id;
-    if (e->model && !t->ignore_eos && tok_is_eog(e->model->tok, token.id)) {
+    const struct model *m = t->unit->model;
+    if (m && !t->ignore_eos && tok_is_eog(m->tok, token.id)) {
         result->finish = FINISH_STOP; /* not part of the output */
         return;
     }
@@ -211,7 +216,7 @@ static void sample_all(struct engine *e, const struct plan *plan, const struct e
         struct ticket *t = ticket_of(item->req);
         e->results[i] = (struct sched_result){0};
         if (t->score)
-            score_rows(t, item, out->rows + row, e->exec->info.n_vocab);
+            score_rows(t, item, out->rows + row, t->unit->exec->info.n_vocab);
         else if (item->n_logits)
             generate(e, t, &out->rows[row + item->n_logits - 1], &e->results[i], now_us);
         row += item->n_logits;
@@ -220,36 +225,35 @@ static void sample_all(struct engine *e, const struct plan *plan, const struct e
 
 /* ---- failure ---- */
 
-/* After the pause: the executor is made usable again. If it can't be, all that is under way ends with the
- * reason. */
-static void recover(struct engine *e)
+/* After the pause: the executor is made usable again. If it can't be, all that is under way with it ends with
+ * the reason. */
+static void recover(struct unit *u)
 {
+    struct engine *e = u->engine;
     struct weft_err err = {0};
     bool lost = false;
-    e->retry_at_us = 0;
-    if (!e->exec->v->recover)
+    u->retry_at_us = 0;
+    if (!u->exec->v->recover)
         return;
-    if (e->exec->v->recover(e->exec, &lost, &err)) {
-        engine_set_state(e, ENGINE_FAILED, &err);
-        for (struct ticket *t = e->live; t; t = t->next)
-            give_up(e, t, &err);
-        engine_reap(e);
+    if (u->exec->v->recover(u->exec, &lost, &err)) {
+        unit_fail(u, &err);
     } else if (lost) {
         log_msg(LOG_WARN, "the device was reset: what it held is computed again");
-        sched_kv_lost(e->sched, engine_now(e));
+        sched_kv_lost(u->sched, engine_now(e));
     }
 }
 
-static void step_failed(struct engine *e, struct weft_err *why)
+static void step_failed(struct unit *u, struct weft_err *why)
 {
+    struct engine *e = u->engine;
     if (why->code != WEFT_BATCH_FAILED) { /* whatever it was, to its requests it is this */
         weft_err_str(why, "reason", weft_rc_name(why->code));
         why->code = WEFT_BATCH_FAILED;
     }
     log_msg(LOG_ERROR, "step %llu failed: %s", (unsigned long long)e->step, why->message);
-    sched_fail(e->sched, why, engine_now(e));
+    sched_fail(u->sched, why, engine_now(e));
     engine_reap(e);
-    e->retry_at_us = clock_now_us() + RETRY_US;
+    u->retry_at_us = clock_now_us() + RETRY_US;
 }
 
 /* ---- the step ---- */
@@ -272,17 +276,18 @@ static uint32_t count_rows(const struct plan *plan)
     return n;
 }
 
-static enum weft_rc execute(struct engine *e, const struct plan *plan, struct exec_out *out,
+static enum weft_rc execute(struct unit *u, const struct plan *plan, struct exec_out *out,
                             struct weft_err *err)
 {
+    struct engine *e = u->engine;
     int64_t start = clock_now_us();
     if (mem_grow(&e->results, &e->cap_results, plan->n_items, sizeof *e->results))
         return weft_err_nomem(err, "engine_run_step", plan->n_items * sizeof *e->results);
-    enum weft_rc rc = exec_step(e->exec, plan, out, err);
+    enum weft_rc rc = exec_step(u->exec, plan, out, err);
     if (!rc && out->n_rows != count_rows(plan)) {
         rc = weft_err_set(err, WEFT_BATCH_FAILED, "the executor returned %u rows of logits instead of %u",
                           out->n_rows, count_rows(plan));
-        weft_err_num(err, "step", (double)plan->step);
+        weft_err_num(err, "step", (double)e->step);
         weft_err_str(err, "reason", "rows");
     }
     if (e->cfg.sim && !rc)
@@ -290,20 +295,21 @@ static enum weft_rc execute(struct engine *e, const struct plan *plan, struct ex
     return rc;
 }
 
-bool engine_run_step(struct engine *e)
+/* False: nothing to run. */
+static bool run_step(struct unit *u)
 {
+    struct engine *e = u->engine;
     struct weft_err err = {0};
     struct exec_out out = {0};
-    if (e->retry_at_us) {
-        if (clock_now_us() < e->retry_at_us)
-            return false;
-        recover(e);
-        if (atomic_load(&e->state) == ENGINE_FAILED)
-            return false;
-    }
+    if (u->state != ENGINE_READY || clock_now_us() < u->retry_at_us)
+        return false;
+    if (u->retry_at_us)
+        recover(u);
+    if (u->state != ENGINE_READY)
+        return false;
     int64_t start = engine_now(e), before_ns = e->sched_ns;
     engine_time_sched(e, true);
-    const struct plan *plan = sched_plan(e->sched, start);
+    const struct plan *plan = sched_plan(u->sched, start);
     engine_time_sched(e, false);
     engine_reap(e); /* timeouts */
     if (!plan) {
@@ -311,21 +317,22 @@ bool engine_run_step(struct engine *e)
         return false;
     }
 
-    struct snap_step *shown = engine_step_begin(e, plan, start);
+    struct snap_step *shown = engine_step_begin(u, plan, start);
     engine_publish(e);
-    enum weft_rc rc = execute(e, plan, &out, &err);
+    enum weft_rc rc = execute(u, plan, &out, &err);
     int64_t now = engine_now(e);
     shown->dur_us = rc ? now - start : out.dur_us;
     e->in_flight = false;
+    u->n_steps++;
     e->batches.total++;
     e->batch_items.total += plan->n_items;
     if (rc) {
-        step_failed(e, &err);
+        step_failed(u, &err);
     } else {
         e->prefill.total += plan->n_prefill_tokens;
         sample_all(e, plan, &out, now);
         engine_time_sched(e, true);
-        sched_commit(e->sched, e->results, out.dur_us, now);
+        sched_commit(u->sched, e->results, out.dur_us, now);
         engine_time_sched(e, false);
         engine_reap(e);
     }
@@ -334,4 +341,16 @@ bool engine_run_step(struct engine *e)
     e->sched_ns = 0;
     engine_publish(e);
     return true;
+}
+
+bool engine_run_step(struct engine *e)
+{
+    for (uint32_t i = 0; i < e->n_units; i++) {
+        struct unit *u = &e->units[(e->turn + i) % e->n_units];
+        if (!run_step(u))
+            continue;
+        e->turn = u->index + 1u; /* whoever comes after it has waited longest */
+        return true;
+    }
+    return false;
 }

@@ -35,7 +35,7 @@ static void note_preemption(struct snap_event *out, const struct sched_event *ev
 {
     const struct ticket *by = ev->by ? ev->by->user : NULL;
     out->by_tag = by ? by->tag : 0;
-    out->by_arrival = ev->by ? ev->by->arrival : 0;
+    out->by_arrival = by ? by->arrival : 0;
     out->parked = ev->parked;
     out->blocks = ev->blocks;
 }
@@ -77,7 +77,7 @@ static void mark_preempted(struct engine *e, const struct sched_event *ev)
     const struct ticket *t = ev->req->user;
     if (e->n_preempted < SNAP_STEP_PREEMPTED)
         e->preempted[e->n_preempted] = (struct snap_preemption){
-            .arrival = ev->req->arrival,
+            .arrival = t->arrival,
             .tag = t->tag,
             .slot = t->slot < 0 ? UINT8_MAX : (uint8_t)t->slot,
             .parked = ev->parked,
@@ -93,7 +93,7 @@ void engine_trace(struct engine *e, const struct sched_event *ev)
     const struct ticket *t = ev->req->user;
     struct snap_event *out = next_event(e, kinds[type].kind, ev->now_us);
     out->tag = t->tag;
-    out->arrival = ev->req->arrival;
+    out->arrival = t->arrival;
     snprintf(out->id, sizeof out->id, "%.*s", (int)sizeof out->id - 1, ev->req->id);
     kinds[type].note(out, ev);
     if (ev->type == SCHED_PREEMPT)

@@ -43,6 +43,7 @@ struct snap_request {
     uint32_t n_prompt, n_computed, n_generated, max_tokens, cached_tokens, n_blocks, preemptions;
     int64_t ttft_us; /* -1 before the first token */
     double tps;      /* decode tokens/s over the last second */
+    uint8_t model;   /* index in the snapshot's models */
 };
 
 /* One sequence's part in a step. */
@@ -66,13 +67,15 @@ enum {
     SNAP_STEPS = 256,
     SNAP_RATES = 240,
     SNAP_QUEUE = 256,
-    SNAP_EVENTS = 256
+    SNAP_EVENTS = 256,
+    SNAP_MODELS = 8
 };
 struct snap_step {
     uint64_t step;
     int64_t start_us, dur_us;                              /* dur_us -1: in flight */
     uint32_t budget, n_prefill_tokens, n_decodes, n_items; /* n_items may exceed what `items` holds */
     uint32_t n_preempted;                                  /* may exceed what `preempted` holds */
+    uint8_t model;                                         /* whose step: index in the snapshot's models */
     struct snap_preemption preempted[SNAP_STEP_PREEMPTED];
     struct snap_step_item items[SNAP_STEP_ITEMS];
 };
@@ -122,13 +125,26 @@ struct snap_event {
     bool parked;
 };
 
+/* One of the models, each with an executor, a scheduler and KV blocks of its own. */
+struct snap_model {
+    char name[96], precision[8];
+    enum engine_state state; /* INITIALIZING until it is loaded; READY; FAILED */
+    char detail[96];         /* why it FAILED */
+    uint32_t kv_first, kv_total, kv_used; /* its blocks are blocks[kv_first …] of the snapshot */
+    uint32_t waiting, running;
+    uint64_t n_steps;
+};
+
+/* Of several models queue, running and blocks are listed one after the other, and counts are sums. */
 struct snapshot {
     uint64_t seq; /* counts publications */
     int64_t now_us, uptime_us;
     enum engine_state state;
     char state_detail[160]; /* "building kernels 40 %", or why it failed */
-    char model[96], device[128], exec_name[64], precision[8];
+    char model[96], device[128], exec_name[64], precision[8]; /* of the default model */
     bool sim, frozen;
+    uint32_t n_models;
+    struct snap_model models[SNAP_MODELS]; /* the default first */
 
     uint64_t step;  /* steps ended or in flight */
     bool in_flight; /* steps[n_steps-1] is under way */
@@ -139,6 +155,7 @@ struct snapshot {
     struct snap_request queue[SNAP_QUEUE];
     uint32_t n_running;
     struct snap_request running[SNAP_STEP_ITEMS];
+    /* max_batch_tokens: in a step; the others of all models together. */
     uint32_t max_batch_size, max_batch_tokens, queue_depth, max_depth;
     uint32_t waiting_by_reason[WAIT_REASON_COUNT];
     double aging_rate;

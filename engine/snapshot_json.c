@@ -16,8 +16,19 @@ static json_t *percentiles(struct snap_percentiles p)
 
 static json_t *models(const struct snapshot *s)
 {
-    return json_pack("[{s:s, s:s, s:s, s:s}]", "name", s->model, "state", engine_state_name(s->state),
-                     "device", s->device, "precision", s->precision);
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < s->n_models; i++) {
+        const struct snap_model *m = &s->models[i];
+        /* One that is still to be loaded is where the engine is. */
+        enum engine_state state = m->state == ENGINE_INITIALIZING ? s->state : m->state;
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:s, s:s, s:{s:I, s:I}, s:I, s:I, s:I}", "name", m->name,
+                                        "state", engine_state_name(state), "device", s->device, "precision",
+                                        m->precision, "kv", "total", (json_int_t)m->kv_total, "used",
+                                        (json_int_t)m->kv_used, "waiting", (json_int_t)m->waiting, "running",
+                                        (json_int_t)m->running, "steps", (json_int_t)m->n_steps));
+    }
+    return list;
 }
 
 static json_t *requests(const struct snapshot *s)

@@ -110,7 +110,7 @@ struct request {
     uint32_t n_lost;        /* while preempted: ids whose KV was dropped */
     uint64_t moved_step;    /* last step whose plan parked, dropped, restored or copied its blocks */
     bool in_plan;           /* part of the plan under way */
-    bool cancelled;         /* cancelled while in the plan: ends with the step */
+    bool cancelled;         /* cancelled, or failed, while in the plan: ends with the step */
     uint32_t cached_tokens; /* prompt tokens served from the prefix cache at the first admission */
     uint32_t recomputed_tokens;
     uint32_t preemptions;

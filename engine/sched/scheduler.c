@@ -318,6 +318,26 @@ void sched_cancel(struct sched *s, struct request *r, int64_t now_us)
         sched_end(s, r, REQ_CANCELLED, FINISH_CANCELLED, now_us);
 }
 
+void sched_fail_request(struct sched *s, struct request *r, const struct weft_err *why, int64_t now_us)
+{
+    if (r->cancelled)
+        return;
+    if (!r->in_plan) {
+        sched_end_failed(s, r, why, now_us);
+        return;
+    }
+    r->cancelled = true;
+    r->error = *why;
+}
+
+void sched_end_asked(struct sched *s, struct request *r, int64_t now_us)
+{
+    if (r->error.code)
+        sched_end(s, r, REQ_FAILED, FINISH_ERROR, now_us);
+    else
+        sched_end(s, r, REQ_CANCELLED, FINISH_CANCELLED, now_us);
+}
+
 uint32_t sched_cancel_all(struct sched *s, int64_t now_us)
 {
     uint32_t n = 0;

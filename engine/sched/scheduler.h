@@ -105,6 +105,8 @@ struct request *sched_find(struct sched *s, const char *id);
 /* Ends a request (CANCELLED) and frees its blocks at once, or when its step ends if it is in the plan under
  * way. */
 void sched_cancel(struct sched *s, struct request *r, int64_t now_us);
+/* The same, but it FAILs with `why`: for what befalls one request alone. */
+void sched_fail_request(struct sched *s, struct request *r, const struct weft_err *why, int64_t now_us);
 /* Cancels everything. Returns how many. */
 uint32_t sched_cancel_all(struct sched *s, int64_t now_us);
 /* Changes the base priority; keeps the waited time. */

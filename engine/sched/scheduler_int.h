@@ -88,6 +88,8 @@ void sched_end(struct sched *s, struct request *r, enum req_state end, enum fini
                int64_t now_us);
 /* FAILED with r->error = *why. */
 void sched_end_failed(struct sched *s, struct request *r, const struct weft_err *why, int64_t now_us);
+/* Ends one that was cancelled, or failed, while it was in the plan. */
+void sched_end_asked(struct sched *s, struct request *r, int64_t now_us);
 /* Ends those whose time is over. */
 void sched_expire(struct sched *s, int64_t now_us);
 

@@ -238,7 +238,7 @@ void sched_commit(struct sched *s, const struct sched_result *results, int64_t d
         struct request *r = p->items[i].req;
         r->in_plan = false;
         if (r->cancelled)
-            sched_end(s, r, REQ_CANCELLED, FINISH_CANCELLED, now_us);
+            sched_end_asked(s, r, now_us);
         else if (r->n_computed == r->n_ids)
             advance(s, r, &results[i], now_us);
     }
@@ -246,7 +246,7 @@ void sched_commit(struct sched *s, const struct sched_result *results, int64_t d
         struct request *r = s->running[i];
         r->in_plan = false;
         if (r->cancelled)
-            sched_end(s, r, REQ_CANCELLED, FINISH_CANCELLED, now_us);
+            sched_end_asked(s, r, now_us);
     }
     s->in_flight = false;
     clear_plan(s);
@@ -265,7 +265,7 @@ static void undo_moves(struct sched *s, int64_t now_us)
         struct request *r = s->running[i];
         r->in_plan = false;
         if (r->cancelled)
-            sched_end(s, r, REQ_CANCELLED, FINISH_CANCELLED, now_us);
+            sched_end_asked(s, r, now_us);
         else if (r->moved_step == s->plan.step)
             sched_preempt(s, r, r, false, now_us);
     }
@@ -279,7 +279,7 @@ void sched_fail(struct sched *s, const struct weft_err *why, int64_t now_us)
         struct request *r = s->plan.items[i].req;
         r->in_plan = false;
         if (r->cancelled)
-            sched_end(s, r, REQ_CANCELLED, FINISH_CANCELLED, now_us);
+            sched_end_asked(s, r, now_us);
         else
             sched_end_failed(s, r, why, now_us);
     }
