@@ -5,10 +5,23 @@
 #include "ui/status.h"
 #include "ui/view.h"
 
+/* How far a step of loading has come, which its detail tells in its last words ("building kernels 40 %"); negative:
+ * it doesn't. */
+static double progress_of(const char *detail)
+{
+    size_t n = strlen(detail), at = n;
+    if (n < 3 || strcmp(detail + n - 2, " %") != 0)
+        return -1;
+    double value = 0, unit = 0.01;
+    for (at = n - 2; at > 0 && detail[at - 1] >= '0' && detail[at - 1] <= '9'; at--, unit *= 10)
+        value += unit * (detail[at - 1] - '0');
+    return at < n - 2 && value <= 1 ? value : -1;
+}
+
 /* While there is no engine to talk to: what is going on, in the middle of the pane. */
 static void draw_engine_state(const struct view *v, struct grid *g, struct rect body)
 {
-    enum { WIDE = 56 };
+    enum { WIDE = 56, PROGRESS_W = 32 };
     bool failed = v->snap->state == ENGINE_FAILED;
     const char *what = v->snap->state_detail[0] ? v->snap->state_detail : failed ? "failed" : "starting";
     const char *model = v->snap->model;
@@ -19,6 +32,14 @@ static void draw_engine_state(const struct view *v, struct grid *g, struct rect 
     int model_w = text_width(model, strlen(model));
     int x = body.x + (body.w > model_w ? (body.w - model_w) / 2 : 0);
     grid_ellipsis(g, x, box.y - 1, body.w, model, strlen(model), ROLE_TITLE);
+    double progress = progress_of(what);
+    if (failed || progress < 0)
+        return;
+    int bar_w = body.w < PROGRESS_W ? body.w : PROGRESS_W;
+    int bar_x = body.x + (body.w - bar_w) / 2;
+    for (int i = 0; i < bar_w; i++)
+        grid_puts(g, bar_x + i, box.y + 2, ROLE_KV_FREE, glyph(g, GLYPH_FREE));
+    grid_bar(g, bar_x, box.y + 2, bar_w, progress, ROLE_BAR);
 }
 
 static void draw(const struct view *v, struct grid *g, struct rect body)
@@ -27,8 +48,10 @@ static void draw(const struct view *v, struct grid *g, struct rect body)
     bool empty = !s || !s->transcript || transcript_count(s->transcript) == 0;
     if (empty && v->snap->state != ENGINE_READY)
         draw_engine_state(v, g, body);
-    if (s && s->transcript)
+    if (s && s->transcript) {
+        transcript_show_at(s->transcript, v->past ? v->past->now_us : INT64_MAX);
         transcript_draw(s->transcript, g, body, s->busy);
+    }
 }
 
 /* "HIGH · RUNNING · 41 tok/s · TTFT 82 ms · 318/2048". */

@@ -11,6 +11,7 @@ struct transcript *transcript_create(void)
     if (t) {
         t->follow = true;
         t->found = -1;
+        t->shown_at_us = INT64_MAX;
     }
     return t;
 }
@@ -25,7 +26,7 @@ void transcript_clear(struct transcript *t)
 {
     for (size_t i = 0; i < t->n; i++)
         message_free(&t->messages[i]);
-    t->n = 0;
+    t->n = t->n_pieces = 0;
     t->total = t->top = 0;
     t->follow = true;
     t->found = -1;
@@ -37,6 +38,7 @@ void transcript_destroy(struct transcript *t)
         return;
     transcript_clear(t);
     mem_free(t->messages);
+    mem_free(t->pieces);
     mem_free(t->needle);
     mem_free(t);
 }
@@ -51,7 +53,7 @@ size_t transcript_add(struct transcript *t, enum message_kind kind, const char *
     if (mem_grow(&t->messages, &t->cap, t->n + 1, sizeof *t->messages) != 0)
         return SIZE_MAX;
     struct message *m = &t->messages[t->n];
-    *m = (struct message){.kind = kind};
+    *m = (struct message){.kind = kind, .born_us = t->now_us};
     if (n && !text_filter(&m->filter, text, n, &m->text)) {
         message_free(m);
         return SIZE_MAX;
@@ -68,8 +70,10 @@ bool transcript_append(struct transcript *t, size_t i, const char *text, size_t 
         return false;
     struct message *m = &t->messages[i];
     size_t before = m->text.len;
-    if (text_filter(&m->filter, text, n, &m->text))
+    if (text_filter(&m->filter, text, n, &m->text)) {
+        transcript_note_piece(t, i);
         return true;
+    }
     m->text.failed = false; /* the piece is lost, but not what came before it */
     m->text.len = before;
     if (m->text.data)
@@ -87,6 +91,7 @@ void transcript_end(struct transcript *t, size_t i, const struct reply_stats *st
     while (m->text.len && strchr(" \t\n", m->text.data[m->text.len - 1]))
         m->text.data[--m->text.len] = 0;
     m->ended = true;
+    m->ended_us = t->now_us;
     m->has_stats = stats != NULL;
     if (stats)
         m->stats = *stats;
@@ -125,6 +130,7 @@ void transcript_remove(struct transcript *t, size_t i)
     if (i >= t->n)
         return;
     message_free(&t->messages[i]);
+    transcript_forget_pieces(t, i);
     memmove(&t->messages[i], &t->messages[i + 1], (t->n - i - 1) * sizeof *t->messages);
     t->n--;
 }
@@ -146,12 +152,17 @@ enum message_kind transcript_kind(const struct transcript *t, size_t i)
 
 int message_tail(const struct message *m)
 {
-    return 1 + (m->has_stats || m->kind == MSG_QUEUED);
+    return m->hidden ? 0 : 1 + ((m->has_stats && !m->unfinished) || m->kind == MSG_QUEUED);
 }
 
-static int message_rows(const struct message *m)
+int message_lines(const struct message *m)
 {
-    return (m->n_lines ? (int)m->n_lines : 1) + message_tail(m);
+    size_t n = m->n_lines;
+    if (m->hidden)
+        return 0;
+    while (n > 1 && m->shown_len < m->text.len && m->lines[n - 1].start >= m->shown_len)
+        n--;
+    return n ? (int)n : 1;
 }
 
 static int last_top(const struct transcript *t)
@@ -213,11 +224,12 @@ void transcript_layout(struct transcript *t, int w, int h)
     if (reflow)
         top = anchor_of(t, t->top);
     int line = 0;
+    transcript_cut(t);
     for (size_t i = 0; i < t->n; i++) {
         struct message *m = &t->messages[i];
         message_wrap(m, text_columns(w)); /* out of memory: fewer lines now, more the next time */
         m->first = line;
-        line += message_rows(m);
+        line += message_lines(m) + message_tail(m);
     }
     t->w = w;
     t->h = h;

@@ -71,6 +71,16 @@ void transcript_search(struct transcript *t, const char *needle);
  * window's top. False: there is none. */
 bool transcript_search_next(struct transcript *t, int dir);
 
+/*
+ * Time, for going back: engine time, in µs. transcript_now tells it, and what is added, appended or ended from then on
+ * came at that time. transcript_show_at shows the chat as it was at a time: messages that came later are left out, and
+ * a reply is cut where its stream had come to; INT64_MAX: the present. The last TRANSCRIPT_PIECES pieces are remembered;
+ * what came before those, or before time was ever told, was always there.
+ */
+enum { TRANSCRIPT_PIECES = 2048 };
+void transcript_now(struct transcript *t, int64_t now_us);
+void transcript_show_at(struct transcript *t, int64_t at_us);
+
 /* Draws the window. `live`: the last reply is still streaming. */
 void transcript_draw(struct transcript *t, struct grid *g, struct rect r, bool live);
 

@@ -114,6 +114,16 @@ static int draw_line(const struct transcript *t, struct grid *g, int x, int y, i
     return x + col;
 }
 
+/* The part of a line that is shown: all of it, but for the last one of a reply seen at a time gone by. */
+static int draw_shown(const struct transcript *t, struct grid *g, int x, int y, int w,
+                      const struct message *m, const struct tline *l)
+{
+    struct tline part = *l;
+    if (m->shown_len < part.end)
+        part.end = m->shown_len > part.start ? (uint32_t)m->shown_len : part.start;
+    return draw_line(t, g, x, y, w, m, &part);
+}
+
 /* "TTFT 82 ms · 41.3 tok/s · 318 tokens · …": what is known, dimmed, as far as there is room. */
 static void draw_footer(struct grid *g, int x, int y, int w, const struct message *m)
 {
@@ -180,7 +190,7 @@ void transcript_draw(struct transcript *t, struct grid *g, struct rect r, bool l
 
     for (size_t i = 0; i < t->n; i++) {
         const struct message *m = &t->messages[i];
-        int lines = m->n_lines ? (int)m->n_lines : 1, all = lines + message_tail(m);
+        int lines = message_lines(m), all = lines + message_tail(m);
         if (m->first + all <= t->top)
             continue;
         if (m->first >= t->top + r.h)
@@ -197,8 +207,9 @@ void transcript_draw(struct transcript *t, struct grid *g, struct rect r, bool l
             if (footer)
                 draw_footer(g, x, y, w, m);
             else if (m->n_lines)
-                end = draw_line(t, g, x, y, w, m, &m->lines[k]);
-            if (live && !m->ended && k == lines - 1)
+                end = draw_shown(t, g, x, y, w, m, &m->lines[k]);
+            bool streams = m->ended ? m->unfinished : live;
+            if (streams && k == lines - 1)
                 grid_puts(g, end < x + w ? end : x + w - 1, y, ROLE_PROMPT, glyph(g, GLYPH_SHADE_MEDIUM));
             grid_unclip(g, whole);
         }

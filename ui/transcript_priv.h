@@ -28,6 +28,17 @@ struct message {
     size_t wrapped_len; /* how much of text the lines cover */
     int wrapped_w;      /* for which width; 0: not yet */
     int first;          /* line number of lines[0] in the whole chat */
+
+    int64_t born_us, ended_us;
+    size_t shown_len; /* bytes of the text that are shown */
+    bool hidden;      /* came later than what is shown */
+    bool unfinished;  /* its stream ended later than that */
+};
+
+/* A piece of a stream: the message was so long at that time. */
+struct piece {
+    int64_t at_us;
+    size_t message, len;
 };
 
 struct transcript {
@@ -40,6 +51,11 @@ struct transcript {
     char *needle; /* searched for, in lower case; NULL: nothing */
     size_t needle_len;
     int found; /* line found last; -1: none */
+
+    int64_t now_us, shown_at_us;
+    struct piece
+        *pieces;     /* ring of TRANSCRIPT_PIECES, made with the first; NULL: none yet, or no memory for it */
+    size_t n_pieces; /* ever */
 };
 
 /* Columns left of the text: "weft ▏", or only the bar where it's narrow. One column at the right is the
@@ -73,8 +89,15 @@ static inline bool message_has_markup(const struct message *m)
     return m->kind == MSG_ASSISTANT;
 }
 
-/* Lines below a message's text: its footer, if any, and an empty one. */
+/* Lines of a message's text that are shown, and those below: its footer, if any, and an empty one. Both 0: hidden. */
+int message_lines(const struct message *m);
 int message_tail(const struct message *m);
+/* Notes that message i has grown. */
+void transcript_note_piece(struct transcript *t, size_t i);
+/* Message i is about to go; those behind it move up. */
+void transcript_forget_pieces(struct transcript *t, size_t i);
+/* Sets shown_len, hidden and unfinished of all messages for the time that is shown. */
+void transcript_cut(struct transcript *t);
 /* Brings m->lines up to date for text of `w` columns. False when out of memory: the lines are then as they
  * were or fewer. */
 bool message_wrap(struct message *m, int w);

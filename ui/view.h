@@ -78,8 +78,8 @@ struct view_toast {
 
 struct view {
     const struct snapshot *snap; /* the present; never NULL */
-    /* A moment gone by, which all panes show in place of the present, and the top line says so; NULL: none. The
-     * transcripts, which only grow, stay those of the present. */
+    /* A moment gone by, which all panes show in place of the present, and the top line says so; NULL: none. Transcripts
+     * show it as far as they were told the time (transcript_now). */
     const struct snapshot *past;
     const struct theme
         *theme; /* not used for drawing, which is by role; here so that all of a frame is in one place */
