@@ -56,6 +56,7 @@ struct replay {
     uint32_t (*index_of)(const struct request *r);
     int64_t epoch_us;               /* subtracted from all times that come in */
     char model[96];                 /* name of the default model */
+    bool several_models;            /* some request names one: then steps say whose they are */
     struct replay_outcome *outcome; /* one for each of w->requests */
 
     FILE *events; /* NULL: no event log */
@@ -74,6 +75,9 @@ struct replay {
 enum weft_rc replay_init(struct replay *rp, const struct workload *w, bool sim, FILE *events,
                          struct weft_err *err);
 void replay_deinit(struct replay *rp); /* a zeroed struct is allowed */
+
+/* Index of a scheduler's request in the workload, or -1. */
+long replay_index_of(const struct replay *rp, const struct request *r);
 
 /* ---- what drivers tell: the functions of struct engine_observer, with the record as ctx ---- */
 

@@ -27,18 +27,23 @@ static void add_ms(struct buf *b, int64_t us)
     buf_add(b, fraction, sizeof fraction);
 }
 
-/* A JSON string. Ids hold no control characters: workload_parse refuses them. */
+/* A JSON string. */
 static void add_string(struct buf *b, const char *s)
 {
+    static const char special[] = "\"\\\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f"
+                                  "\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f";
     buf_addc(b, '"');
     for (;;) {
-        size_t plain = strcspn(s, "\"\\");
+        size_t plain = strcspn(s, special);
         buf_add(b, s, plain);
         s += plain;
         if (!*s)
             break;
-        buf_addc(b, '\\');
-        buf_addc(b, *s++);
+        if (*s == '"' || *s == '\\')
+            buf_addf(b, "\\%c", *s);
+        else
+            buf_addf(b, "\\u%04x", (unsigned)*s);
+        s++;
     }
     buf_addc(b, '"');
 }
@@ -153,6 +158,15 @@ static void add_decodes(struct buf *b, const struct plan *p)
     }
 }
 
+/* All of a step's requests are of one model. */
+static void add_model(struct replay *rp, const struct plan *p)
+{
+    long i = replay_index_of(rp, p->items[0].req);
+    const char *named = i < 0 ? NULL : rp->w->requests[i].entry->model;
+    buf_adds(&rp->line, ",\"model\":");
+    add_string(&rp->line, named ? named : rp->model);
+}
+
 static void write_step(struct replay *rp, const struct sched *s, const struct sched_event *ev)
 {
     struct buf *b = &rp->line;
@@ -169,8 +183,11 @@ static void write_step(struct replay *rp, const struct sched *s, const struct sc
     add_prefills(b, ev->plan);
     buf_adds(b, "],\"decode\":[");
     add_decodes(b, ev->plan);
+    buf_addc(b, ']');
+    if (rp->several_models)
+        add_model(rp, ev->plan);
     buf_addf(b,
-             "],\"waiting\":%" PRIu32 ",\"running\":%" PRIu32 ",\"blocks\":{\"total\":%" PRIu32
+             ",\"waiting\":%" PRIu32 ",\"running\":%" PRIu32 ",\"blocks\":{\"total\":%" PRIu32
              ",\"used\":%" PRIu32 ",\"cached\":%" PRIu32 ",\"free\":%" PRIu32 "}",
              c.waiting, c.running, c.blocks_total, c.blocks_used, c.blocks_cached, c.blocks_free);
     end(rp);

@@ -228,14 +228,13 @@ static enum weft_rc run(struct real *r, struct weft_err *err)
     return rc;
 }
 
-/* While the engine still is: its stats, and what it calls its model. */
+/* While the engine still is. */
 static enum weft_rc take_stats(struct real *r, struct weft_err *err)
 {
     struct snapshot *s = mem_calloc(1, sizeof *s);
     if (!s)
         return weft_err_nomem(err, "replay", sizeof *s);
     engine_snapshot(r->ce.engine, s);
-    memcpy(r->rp->model, s->model, sizeof r->rp->model);
     r->rp->stats = snapshot_stats_json(s, "weft");
     snapshot_free(s);
     mem_free(s);
@@ -253,6 +252,7 @@ enum weft_rc replay_real(const struct cli *cli, struct replay *rp, int *signal, 
                                              .ctx = &r};
     const struct engine_setup_options options = {.observer = &observer};
     pthread_mutex_init(&r.lock, NULL);
+    engine_setup_model_name(cli->cfg.model.path.item[0], rp->model, sizeof rp->model);
     enum weft_rc rc = cli_engine_start(cli, &options, &r.ce, err);
     if (rc == WEFT_OK) {
         rc = run(&r, err);

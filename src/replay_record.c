@@ -21,6 +21,7 @@ enum weft_rc replay_init(struct replay *rp, const struct workload *w, bool sim, 
         o->submit_us = o->scheduled_us = o->first_token_us = o->finish_us = -1;
         o->itl.mean = o->itl.p50 = o->itl.p99 = o->itl.max = NAN;
         o->ids_hash = FNV1A64_INIT;
+        rp->several_models = rp->several_models || w->requests[i].entry->model;
     }
     return WEFT_OK;
 }
@@ -45,9 +46,14 @@ static int64_t at(const struct replay *rp, int64_t us)
     return us < 0 ? -1 : us > rp->epoch_us ? us - rp->epoch_us : 0;
 }
 
+long replay_index_of(const struct replay *rp, const struct request *r)
+{
+    return rp->index_of && r->user ? (long)rp->index_of(r) : workload_find(rp->w, r->id);
+}
+
 static struct replay_outcome *outcome_of(struct replay *rp, const struct request *r)
 {
-    long i = rp->index_of && r->user ? (long)rp->index_of(r) : workload_find(rp->w, r->id);
+    long i = replay_index_of(rp, r);
     return i < 0 ? NULL : &rp->outcome[i];
 }
 

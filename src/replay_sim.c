@@ -409,6 +409,17 @@ static json_t *stats_json(struct sim *s)
         struct sched_counts c;
         sched_counts(s->models[i].sched, &c);
         replay_stats_add(&c, p);
+        if (i >= SNAP_MODELS)
+            continue; /* a snapshot lists no more; the sums have it */
+        struct snap_model *m = &p->models[p->n_models++];
+        memcpy(m->name, s->models[i].name, sizeof m->name);
+        memcpy(m->precision, x->precision, sizeof m->precision);
+        m->state = ENGINE_READY;
+        m->kv_total = c.blocks_total;
+        m->kv_used = c.blocks_used;
+        m->waiting = c.waiting;
+        m->running = c.running;
+        m->n_steps = c.steps;
     }
     replay_stats_fill(s->stats, s->now_us, p);
     p->max_depth = (uint32_t)s->cfg->queue.max_depth;
