@@ -90,7 +90,12 @@ static void add_moment(const struct view *v, struct pieces *left, bool ascii)
 
 static void add_state(const struct snapshot *s, struct pieces *left)
 {
-    piece_add(left, 3, ROLE_TEXT, s->model);
+    char models[128];
+    if (s->n_models > 1)
+        snprintf(models, sizeof models, "%s +%u", s->model, (unsigned)(s->n_models - 1));
+    else
+        snprintf(models, sizeof models, "%s", s->model);
+    piece_add(left, 3, ROLE_TEXT, models);
     piece_add(left, 8, ROLE_DIM, s->device);
     piece_add(left, 7, ROLE_DIM, s->sim ? "" : s->precision);
     if ((unsigned)s->state < sizeof states / sizeof states[0])

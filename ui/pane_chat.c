@@ -87,6 +87,8 @@ static void summary(const struct view *v, char *out, size_t size)
         figures_add(&f, "TTFT %s", format_ms(a, ttft));
     if (rq && rq->n_generated)
         figures_add(&f, "%u/%u", (unsigned)rq->n_generated, (unsigned)rq->max_tokens);
+    if (rq && rq->model > 0 && rq->model < v->snap->n_models && rq->model < SNAP_MODELS)
+        figures_add(&f, "%s", v->snap->models[rq->model].name); /* not the one that the top line names */
     if (s->n_queued)
         figures_add(&f, "%u next", (unsigned)s->n_queued);
 }

@@ -40,8 +40,11 @@ static void tell_need(const struct snapshot *s, const struct snap_request *rq, s
     uint32_t bt = s->block_tokens ? s->block_tokens : 1;
     switch (rq->wait_reason) {
     case WAIT_SLOTS:
-        buf_addf(out, " The batch is full: %u of %u places are taken.", (unsigned)s->n_running,
-                 (unsigned)s->max_batch_size);
+        if (s->n_models > 1)
+            buf_adds(out, " All places in the batch of its model are taken.");
+        else
+            buf_addf(out, " The batch is full: %u of %u places are taken.", (unsigned)s->n_running,
+                     (unsigned)s->max_batch_size);
         break;
     case WAIT_BLOCKS:
         buf_addf(out,
@@ -66,27 +69,29 @@ static void tell_need(const struct snapshot *s, const struct snap_request *rq, s
     }
 }
 
-/* Who goes before it, and on what grounds. */
-static void tell_ahead(const struct snapshot *s, uint32_t at, struct buf *out)
+/* Who goes before it, and on what grounds: the `ahead` of the same model's that are listed before queue[at]. */
+static void tell_ahead(const struct snapshot *s, uint32_t at, uint32_t ahead, struct buf *out)
 {
     const struct snap_request *rq = &s->queue[at];
     char name[NAME_SIZE], wait[FORMAT_MAX];
-    if (at == 0) {
+    if (ahead == 0) {
         buf_adds(out, " It is the head of the queue: nobody is admitted before it.");
         return;
     }
     buf_adds(out, " Ahead of it:");
-    for (uint32_t i = 0; i < at && i < NAMED_AHEAD; i++) {
+    for (uint32_t i = 0, named = 0; i < at && named < NAMED_AHEAD; i++) {
         const struct snap_request *other = &s->queue[i];
+        if (other->model != rq->model)
+            continue;
         const char *why = other->base < rq->base                                    ? "better base"
                           : other->base == rq->base && rq->arrival > other->arrival ? "came earlier"
                                                                                     : "waited longer";
-        buf_addf(out, "%s %s (%s, %s, now %.1f: %s)", i ? "," : "", name_of(name, other->tag, other->id),
-                 prio_name(other->base), format_seconds(wait, seconds(other->waited_us)), other->effective,
-                 why);
+        buf_addf(out, "%s %s (%s, %s, now %.1f: %s)", named++ ? "," : "",
+                 name_of(name, other->tag, other->id), prio_name(other->base),
+                 format_seconds(wait, seconds(other->waited_us)), other->effective, why);
     }
-    if (at > NAMED_AHEAD)
-        buf_addf(out, " and %u more", (unsigned)(at - NAMED_AHEAD));
+    if (ahead > NAMED_AHEAD)
+        buf_addf(out, " and %u more", (unsigned)(ahead - NAMED_AHEAD));
     buf_adds(out, ". The head is never overtaken.");
 }
 
@@ -124,7 +129,7 @@ static void tell_seats(const struct snapshot *s, const struct snap_request *rq, 
         return;
     for (uint32_t i = s->n_running; i-- > 0;) {
         const struct snap_request *victim = &s->running[i];
-        if (victim->base > rq->base && victim->effective > rq->effective) {
+        if (victim->model == rq->model && victim->base > rq->base && victim->effective > rq->effective) {
             buf_addf(out, " It may take the place of %s (%s) if that one can still be preempted.",
                      name_of(name, victim->tag, victim->id), prio_name(victim->base));
             return;
@@ -134,14 +139,22 @@ static void tell_seats(const struct snapshot *s, const struct snap_request *rq, 
              " Nobody who runs has a worse base priority and a worse rank, so nobody is preempted for it.");
 }
 
+/* Each model has a queue of its own; a snapshot lists them one after the other. */
 static void tell_place(const struct snapshot *s, uint32_t at, struct buf *out)
 {
-    buf_addf(out, " It is number %u of %u in the queue.", (unsigned)(at + 1), (unsigned)s->queue_total);
-    tell_need(s, &s->queue[at], out);
-    tell_ahead(s, at, out);
-    tell_aging(s, &s->queue[at], out);
-    if (at == 0)
-        tell_seats(s, &s->queue[at], out);
+    const struct snap_request *rq = &s->queue[at];
+    uint32_t ahead = 0, all = s->n_models > 1 ? 0 : s->queue_total;
+    for (uint32_t i = 0; i < s->n_queue; i++) {
+        bool same = s->queue[i].model == rq->model;
+        ahead += same && i < at;
+        all += same && s->n_models > 1;
+    }
+    buf_addf(out, " It is number %u of %u in the queue.", (unsigned)(ahead + 1), (unsigned)all);
+    tell_need(s, rq, out);
+    tell_ahead(s, at, ahead, out);
+    tell_aging(s, rq, out);
+    if (ahead == 0)
+        tell_seats(s, rq, out);
 }
 
 static void tell_waiting(const struct snapshot *s, uint32_t at, struct buf *out)

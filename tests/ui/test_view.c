@@ -72,6 +72,14 @@ static void session_states(void **state)
     rq->tag = 99; /* sent, but in no snapshot yet */
     expect_row(3, "H ○");
     expect_row(1, "HIGH · SENT");
+    rq->tag = 2;
+    rq->state = REQ_RUNNING;
+    rq->model = 1;
+    scene.snap.n_models = 2;
+    snprintf(scene.snap.models[1].name, sizeof scene.snap.models[1].name, "tiny");
+    expect_row(0, "SmolLM2-135M-Instruct Q4_1 +1");
+    expect_row(1, "318/2048 · tiny");
+    rq->tag = 99;
     scene.sessions[1].busy = false;
     scene.sessions[1].last_tps = 12.5;
     scene.sessions[1].last_ttft_ms = 1500;

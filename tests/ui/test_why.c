@@ -145,6 +145,21 @@ static void other_needs(void **state)
     expect(1, "Session 1 has waited 35s: the engine is WARMING, and begins with it when it is READY.");
 }
 
+/* Each model has its own queue and batch. */
+static void several_models(void **state)
+{
+    (void)state;
+    snap.n_models = 2;
+    add_waiter(3, PRIO_HIGH, 9, WAIT_SLOTS);
+    add_waiter(4, PRIO_NORMAL, 2, WAIT_SLOTS)->model = 1;
+    add_running(5, PRIO_LOW, 2);
+    expect_part(
+        4, "It is number 1 of 1 in the queue. All places in the batch of its model are taken. It is the head",
+        true);
+    expect_part(4, "nobody is preempted for it", true);
+    expect_part(3, "It may take the place of session 5 (low)", true);
+}
+
 /* Whom it may push out: a strictly worse base, and a worse rank. */
 static void seats(void **state)
 {
@@ -246,8 +261,9 @@ static void out_of_memory(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        TEST(head_without_a_place), TEST(behind_others), TEST(other_needs),   TEST(seats), TEST(preempted),
-        TEST(in_the_batch),         TEST(idle),          TEST(out_of_memory),
+        TEST(head_without_a_place), TEST(behind_others), TEST(other_needs),  TEST(seats),
+        TEST(several_models),       TEST(preempted),     TEST(in_the_batch), TEST(idle),
+        TEST(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
