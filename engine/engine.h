@@ -142,8 +142,8 @@ typedef enum weft_rc engine_load_fn(void *ctx, struct engine *e, struct model **
 
 /* One of several models. Each has an executor and a scheduler of its own, all by the limits of the engine_config. */
 struct engine_model_config {
-    char
-        name[96]; /* what requests call it, and what makes it one, however often configured; "": the file's */
+    /* What requests call it, and what makes it one model however often it is configured; "": the name in its file. */
+    char name[96];
     engine_load_fn *load;
     void *load_ctx;
     void (*release)(void *load_ctx); /* called once, when load_ctx isn't needed any more; may be NULL */

@@ -451,13 +451,8 @@ static void do_close_inbox(struct engine *e, struct command *c)
 
 static void do_model(struct engine *e, struct command *c)
 {
-    uint32_t n = e->n_units;
     struct unit *u = unit_configure(e, c->model);
-    if (!u)
-        log_msg(LOG_ERROR, "model %s: there are %d already, no more fit", c->model->name, ENGINE_MODELS_MAX);
-    if ((!u || e->n_units == n) && c->model->release)
-        c->model->release(c->model->load_ctx); /* configured before: what there is serves on */
-    else if (atomic_load(&e->state) == ENGINE_READY)
+    if (u && u->state == ENGINE_INITIALIZING && atomic_load(&e->state) == ENGINE_READY)
         unit_bring_up(u);
     mem_free(c->model);
 }

@@ -275,7 +275,7 @@ enum weft_rc unit_load(struct unit *u, struct weft_err *err);
 enum weft_rc unit_warm(struct unit *u, struct weft_err *err);
 
 /* engine_units.c */
-/* The unit of that name, made if there is none yet. NULL: no room for one more. */
+/* The unit of that name, made if there is none yet; else what m holds is released. NULL: no room for one more. */
 struct unit *unit_configure(struct engine *e, const struct engine_model_config *m);
 /* All that is configured, in order. The default's failure is the engine's; of any other, that unit's alone. */
 enum weft_rc units_bring_up(struct engine *e, struct weft_err *err);

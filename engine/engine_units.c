@@ -13,14 +13,25 @@
 
 /* ---- configuring and finding ---- */
 
-struct unit *unit_configure(struct engine *e, const struct engine_model_config *m)
+static struct unit *find_by_name(struct engine *e, const char *name)
 {
     for (uint32_t i = 0; i < e->n_units; i++)
-        if (m->name[0] && !strcmp(e->units[i].name, m->name))
+        if (!strcmp(name, e->units[i].name))
             return &e->units[i];
-    if (e->n_units == ENGINE_MODELS_MAX)
-        return NULL;
-    struct unit *u = &e->units[e->n_units];
+    return NULL;
+}
+
+struct unit *unit_configure(struct engine *e, const struct engine_model_config *m)
+{
+    struct unit *u = m->name[0] ? find_by_name(e, m->name) : NULL;
+    if (u || e->n_units == ENGINE_MODELS_MAX) {
+        if (!u)
+            log_msg(LOG_ERROR, "model %s: there are %u already, no more fit", m->name, e->n_units);
+        if (m->release)
+            m->release(m->load_ctx);
+        return u;
+    }
+    u = &e->units[e->n_units];
     *u = (struct unit){.engine = e, .cfg = *m, .index = (uint8_t)e->n_units};
     memcpy(u->name, m->name, sizeof u->name);
     e->n_units++;
@@ -31,13 +42,11 @@ struct unit *unit_find(struct engine *e, const char *model)
 {
     if (!model || !*model)
         return &e->units[0];
-    for (uint32_t i = 0; i < e->n_units; i++)
-        if (!strcmp(model, e->units[i].name))
-            return &e->units[i];
-    for (uint32_t i = 0; i < e->n_units; i++)
+    struct unit *u = find_by_name(e, model);
+    for (uint32_t i = 0; i < e->n_units && !u; i++)
         if (e->units[i].model && !strcmp(model, e->units[i].model->name))
-            return &e->units[i];
-    return NULL;
+            u = &e->units[i];
+    return u;
 }
 
 static void release_config(struct unit *u)

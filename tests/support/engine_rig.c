@@ -211,6 +211,11 @@ void rig_wait_snapshot(struct rig *r, bool (*ready)(const struct snapshot *s, co
 
 void rig_expect_greedy(const uint32_t *ids, size_t n, uint32_t max_tokens, uint32_t *out)
 {
+    rig_expect_shifted(ids, n, max_tokens, 0, out);
+}
+
+void rig_expect_shifted(const uint32_t *ids, size_t n, uint32_t max_tokens, uint32_t shift, uint32_t *out)
+{
     uint32_t *history = malloc((n + max_tokens) * sizeof *history);
     float logits[RIG_VOCAB];
     memcpy(history, ids, n * sizeof *ids);
@@ -219,7 +224,7 @@ void rig_expect_greedy(const uint32_t *ids, size_t n, uint32_t max_tokens, uint3
         fake_exec_logits(history, (uint32_t)(n + k), RIG_VOCAB, logits);
         for (uint32_t i = 1; i < RIG_VOCAB; i++)
             best = logits[i] > logits[best] ? i : best;
-        out[k] = history[n + k] = best;
+        out[k] = history[n + k] = (best + shift) % RIG_VOCAB;
     }
     free(history);
 }

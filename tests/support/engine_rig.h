@@ -67,5 +67,7 @@ void rig_wait_snapshot(struct rig *r, bool (*ready)(const struct snapshot *s, co
 
 /* What the fake executor's model generates after ids[0..n), greedily, alone. */
 void rig_expect_greedy(const uint32_t *ids, size_t n, uint32_t max_tokens, uint32_t *out);
+/* The same for one with a shift. */
+void rig_expect_shifted(const uint32_t *ids, size_t n, uint32_t max_tokens, uint32_t shift, uint32_t *out);
 
 #endif

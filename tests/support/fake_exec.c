@@ -19,6 +19,17 @@ void fake_exec_logits(const uint32_t *ids, uint32_t n, uint32_t n_vocab, float *
         logits[i] = (float)(rng_unit(&r) * 8 - 4);
 }
 
+static void shifted_logits(const struct fake_exec *f, const uint32_t *ids, uint32_t n, uint32_t n_vocab,
+                           float *logits)
+{
+    fake_exec_logits(ids, n, n_vocab, logits);
+    for (uint32_t k = 0; k < f->shift; k++) {
+        float last = logits[n_vocab - 1];
+        memmove(logits + 1, logits, (n_vocab - 1) * sizeof *logits);
+        logits[0] = last;
+    }
+}
+
 /* Before a step: the gate, and what is to go wrong with it. */
 static bool enter_step(struct fake_exec *f, bool *nan)
 {
@@ -70,7 +81,7 @@ static enum weft_rc step(struct exec *x, const struct plan *plan, struct exec_ou
                 f->slots[it->blocks[p / info->block_tokens] * info->block_tokens + p % info->block_tokens];
         for (uint32_t k = 0; k < it->n_logits; k++, row++) {
             float *logits = f->logits + (size_t)row * info->n_vocab;
-            fake_exec_logits(history, it->pos + it->n_tokens - it->n_logits + k + 1, info->n_vocab, logits);
+            shifted_logits(f, history, it->pos + it->n_tokens - it->n_logits + k + 1, info->n_vocab, logits);
             if (f->script)
                 logits[f->script[it->pos + it->n_tokens - it->n_logits + k + 1]] = 50;
             if (nan && !row)
@@ -85,15 +96,15 @@ static enum weft_rc step(struct exec *x, const struct plan *plan, struct exec_ou
 
 static enum weft_rc recover(struct exec *x, bool *lost, struct weft_err *err)
 {
-    (void)err;
     struct fake_exec *f = (struct fake_exec *)x;
     pthread_mutex_lock(&f->lock);
     f->n_recovers++;
     *lost = f->lose_kv;
     for (uint32_t i = 0; *lost && i < f->x.info.n_blocks * f->x.info.block_tokens; i++)
         f->slots[i] = 0;
+    bool fails = f->recover_fails;
     pthread_mutex_unlock(&f->lock);
-    return WEFT_OK;
+    return fails ? weft_err_set(err, WEFT_NO_DEVICE, "the fake device is gone") : WEFT_OK;
 }
 
 static void destroy(struct exec *x)

@@ -29,7 +29,9 @@ struct fake_exec {
     const uint32_t *script; /* not NULL: after n ids, script[n] is far likelier than all else */
     bool lose_kv;           /* recover says that all is lost */
     uint64_t n_recovers;
-    int64_t step_us; /* each takes that long */
+    int64_t step_us;    /* each takes that long */
+    uint32_t shift;     /* another model: its logits are those of ids so much lower */
+    bool recover_fails; /* recover can't help */
 };
 
 struct fake_exec *fake_exec_create(uint32_t n_vocab, uint32_t n_ctx, uint32_t n_blocks,
