@@ -234,8 +234,8 @@ static int wait_ms(struct app *a, int64_t now)
         until = a->frame_us + 1000000 / a->cfg->ui.fps;
     else if (interval)
         until = a->frame_us + interval;
-    if (sequence >= 0 && now + sequence * 1000 < until)
-        until = now + sequence * 1000;
+    if (sequence >= 0 && a->typed_us + sequence * 1000 < until)
+        until = a->typed_us + sequence * 1000;
     if (a->toast != TOAST_NONE && a->toast_until_us < until)
         until = a->toast_until_us;
     if (save >= 0 && now + save < until)
@@ -261,6 +261,13 @@ static void draw_if_due(struct app *a, int64_t now)
     app_draw(a);
 }
 
+/* Whether a key sequence was begun and its rest has had time enough to come; however often the engine wakes us meanwhile. */
+static bool sequence_is_over(const struct app *a)
+{
+    int wait = decoder_wait_ms(term_decoder(a->term));
+    return wait >= 0 && clock_now_us() - a->typed_us >= wait * 1000;
+}
+
 /* Takes what was typed; a paste comes in many pieces, and they share a frame. False when the terminal is gone. */
 static bool on_terminal(struct app *a)
 {
@@ -269,6 +276,7 @@ static bool on_terminal(struct app *a)
     for (int i = 0; i < PIECES && !a->quit; i++) {
         if (!term_read(a->term))
             return false;
+        a->typed_us = clock_now_us();
         app_input(a, false);
         if (poll(&more, 1, 0) <= 0)
             break;
@@ -289,7 +297,6 @@ static void loop(struct app *a)
     while (!a->quit) {
         int64_t now = clock_now_us();
         draw_if_due(a, now);
-        bool sequence = decoder_wait_ms(term_decoder(a->term)) >= 0;
         int timeout = wait_ms(a, now), ready = poll(fds, N_FDS, timeout);
         if (ready < 0 && errno != EINTR)
             break;
@@ -304,7 +311,7 @@ static void loop(struct app *a)
                 a->end_signal = SIGHUP;
                 break;
             }
-        } else if (sequence && clock_now_us() - now >= decoder_wait_ms(term_decoder(a->term)) * 1000) {
+        } else if (sequence_is_over(a)) {
             app_input(a, true);
         }
     }

@@ -97,6 +97,7 @@ struct app {
     bool paste_cr;            /* its last piece ended in CR */
 
     int signal_fd;
+    int64_t typed_us;   /* when the last bytes came from the terminal */
     bool dirty, urgent; /* something to draw: at the next frame's time, or at once */
     int64_t frame_us;   /* when the last frame was drawn */
     bool quit;

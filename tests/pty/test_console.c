@@ -172,6 +172,22 @@ static void stop_keeps_what_was_made(void **state)
     console_loses(&con, "RUNNING");
 }
 
+/* Esc is told from the start of a sequence by time, which the engine's events mustn't stretch. */
+static void escape_is_heard_while_tokens_rain(void **state)
+{
+    (void)state;
+    const char *const args[] = {"--sim", "--set", "sim.decode_us=2000", "--set", "sampling.max_tokens=100000",
+                                NULL};
+    start(args);
+    console_key(&con, "hello\r");
+    console_sees(&con, "RUNNING");
+    double from = pty_now_ms();
+    console_key(&con, KEY_ESC);
+    console_sees(&con, "stopped");
+    print_message("Esc acts after %.0f ms\n", pty_now_ms() - from);
+    assert_true(pty_now_ms() - from < 2000);
+}
+
 static void typing_goes_on_while_a_reply_streams(void **state)
 {
     (void)state;
@@ -733,6 +749,7 @@ int main(void)
         TEST(two_sessions_stream_at_once),
         TEST(priority_acts_at_once),
         TEST(stop_keeps_what_was_made),
+        TEST(escape_is_heard_while_tokens_rain),
         TEST(typing_goes_on_while_a_reply_streams),
         TEST(paste_stays_editable),
         TEST(new_lines_by_alt_enter_and_ctrl_j),

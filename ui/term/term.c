@@ -128,6 +128,10 @@ static void give_back(void)
     if (keypad_off)
         putp(keypad_off);
     endwin();
+    const char *cursor_on = capability("cnorm"); /* once more: some terminals restore it with the screen */
+    if (cursor_on)
+        putp(cursor_on);
+    fflush(stdout);
 }
 
 static int count_colours(void)
@@ -364,6 +368,7 @@ void term_suspend(struct terminal *t)
 void term_continued(struct terminal *t)
 {
     reset_prog_mode();
+    doupdate(); /* enters the alternate screen, before anything is drawn or hidden */
     take_over();
     term_resized(t);
     t->everything = true;
