@@ -13,17 +13,18 @@
 
 #define MIB (1024.0 * 1024.0)
 
-/* What the engine's thread needs to load: lives from engine_setup until load_* has run. */
+/* What the engine's thread needs to load one model: lives from engine_setup until the engine releases it. */
 struct load {
     const struct weft_config *cfg;
     struct engine_setup_options options;
     char *model_path; /* NULL under simulation */
 };
 
-static void load_free(struct load *l)
+/* engine_model_config.release */
+static void load_free(void *ctx)
 {
-    if (l)
-        mem_free(l->model_path);
+    struct load *l = ctx;
+    mem_free(l->model_path);
     mem_free(l);
 }
 
@@ -93,7 +94,7 @@ enum weft_rc engine_setup_sim(const struct weft_config *cfg, struct exec **out, 
     return exec_sim_create(&sim, out, err);
 }
 
-/* engine_config.load: on the engine thread, once. */
+/* engine_load_fn: on the engine thread, once. */
 static enum weft_rc load(void *ctx, struct engine *e, struct model **model, struct exec **exec,
                          struct weft_err *err)
 {
@@ -118,7 +119,6 @@ static enum weft_rc load(void *ctx, struct engine *e, struct model **model, stru
         *model = m;
         *exec = x;
     }
-    load_free(l);
     return rc;
 }
 
@@ -146,7 +146,6 @@ enum sched_preemption engine_setup_preemption(const struct weft_config *cfg)
 static struct engine_config engine_config_of(const struct weft_config *cfg)
 {
     return (struct engine_config){
-        .load = load,
         .warm = cfg->model.warm,
         .warm_timeout_ms = cfg->model.warm_timeout_ms,
         .fifo = cfg->scheduler.policy == CONFIG_POLICY_FIFO,
@@ -172,49 +171,63 @@ static struct engine_config engine_config_of(const struct weft_config *cfg)
     };
 }
 
-enum weft_rc engine_setup(const struct weft_config *cfg, const struct engine_setup_options *options,
-                          struct engine **out, struct weft_err *err)
+static enum weft_rc refuse_models(const char *value, const char *allowed, const char *problem,
+                                  struct weft_err *err)
 {
-    static const struct engine_setup_options none = {.sim = false};
+    weft_err_set(err, WEFT_CONFIG_INVALID, "model.path: \"%s\" %s; allowed: %s", value, problem, allowed);
+    weft_err_str(err, "key", "model.path");
+    weft_err_str(err, "value", value);
+    weft_err_str(err, "allowed", allowed);
+    return WEFT_CONFIG_INVALID;
+}
+
+/* Adds the model that is configured as `name` to those of the engine, its file found. Under simulation there is
+ * no file, and a name only where there are several. */
+static enum weft_rc add_model(const struct weft_config *cfg, const struct engine_setup_options *options,
+                              const char *name, struct engine_config *ec, struct weft_err *err)
+{
     struct buf path = BUF_INIT;
-    enum weft_rc rc = WEFT_OK;
-    *out = NULL;
+    if (ec->n_models == ENGINE_MODELS_MAX)
+        return refuse_models(name, "8 models", "is one model too many", err);
     struct load *l = mem_calloc(1, sizeof *l);
     if (!l)
         return weft_err_nomem(err, "engine_setup", sizeof *l);
     l->cfg = cfg;
-    l->options = options ? *options : none;
-    struct engine_config ec = engine_config_of(cfg);
-    ec.load_ctx = l;
-    ec.sim = l->options.sim;
-    ec.observer = l->options.observer;
-    ec.max_logits =
-        (uint32_t)(l->options.all_logits ? cfg->scheduler.max_batch_tokens : cfg->scheduler.max_batch_size);
-
-    if (!ec.sim && cfg->model.path.n > 1) {
-        rc = weft_err_set(err, WEFT_CONFIG_INVALID,
-                          "%u models are configured; this version loads one at a time", cfg->model.path.n);
-        weft_err_str(err, "key", "model.path");
-        weft_err_num(err, "value", cfg->model.path.n);
-        weft_err_str(err, "allowed", "one model");
-        goto out;
-    }
-    if (!ec.sim) {
-        rc = models_resolve(cfg->model.path.item[0], &path, err);
-        if (rc)
-            goto out;
-        l->model_path = buf_take(&path, NULL);
-        if (!l->model_path) {
-            rc = weft_err_nomem(err, "engine_setup", path.len);
-            goto out;
-        }
-        engine_setup_model_name(cfg->model.path.item[0], ec.model_name, sizeof ec.model_name);
-    }
-    rc = engine_create(&ec, out, err);
-out:
-    if (rc)
-        load_free(l);
+    l->options = *options;
+    struct engine_model_config *m = &ec->models[ec->n_models++];
+    *m = (struct engine_model_config){.load = load, .load_ctx = l, .release = load_free};
+    if (!ec->sim || cfg->model.path.n > 1)
+        engine_setup_model_name(name, m->name, sizeof m->name);
+    for (const struct engine_model_config *other = ec->models; other < m; other++)
+        if (strcmp(other->name, m->name) == 0)
+            return refuse_models(name, "each name once", "has the name of another model", err);
+    if (ec->sim)
+        return WEFT_OK;
+    enum weft_rc rc = models_resolve(name, &path, err);
+    if (rc == WEFT_OK && !(l->model_path = buf_take(&path, NULL)))
+        rc = weft_err_nomem(err, "engine_setup", path.len);
     buf_free(&path);
+    return rc;
+}
+
+enum weft_rc engine_setup(const struct weft_config *cfg, const struct engine_setup_options *options,
+                          struct engine **out, struct weft_err *err)
+{
+    static const struct engine_setup_options none = {.sim = false};
+    options = options ? options : &none;
+    struct engine_config ec = engine_config_of(cfg);
+    ec.sim = options->sim;
+    ec.observer = options->observer;
+    ec.max_logits =
+        (uint32_t)(options->all_logits ? cfg->scheduler.max_batch_tokens : cfg->scheduler.max_batch_size);
+    *out = NULL;
+    enum weft_rc rc = WEFT_OK;
+    for (unsigned i = 0; i < cfg->model.path.n && rc == WEFT_OK; i++)
+        rc = add_model(cfg, options, cfg->model.path.item[i], &ec, err);
+    if (rc == WEFT_OK)
+        rc = engine_create(&ec, out, err);
+    for (uint32_t i = 0; rc && i < ec.n_models; i++)
+        load_free(ec.models[i].load_ctx);
     return rc;
 }
 

@@ -23,10 +23,10 @@ struct engine_setup_options {
 };
 
 /*
- * Finds the default model (src/models.h), then starts an engine that loads it on its own thread; failures of
- * loading come as ENGINE_STATE events. *cfg and *options (NULL: all off) must stay in place until the engine
- * is READY or FAILED. Errors here: what models_resolve says, CONFIG_INVALID when several models are
- * configured, INTERNAL_ERROR.
+ * Finds the configured models (src/models.h), the first of which is the default, then starts an engine that
+ * loads them on its own thread; failures of loading come as ENGINE_STATE events. *cfg and *options (NULL: all
+ * off) must stay in place until the engine is READY or FAILED. Errors here: what models_resolve says,
+ * CONFIG_INVALID when there are too many models or two of one name, INTERNAL_ERROR.
  */
 enum weft_rc engine_setup(const struct weft_config *cfg, const struct engine_setup_options *options,
                           struct engine **out, struct weft_err *err);
