@@ -14,6 +14,9 @@ typedef void app_action_fn(struct app *a, const char *args);
 app_action_fn act_new, act_rename, act_delete, act_clear, act_goto, act_next, act_previous, act_select,
     act_system, act_set, act_show;
 
+/* app_act_files.c: what is kept */
+app_action_fn act_export, act_save, act_load, act_search;
+
 /* app_act_requests.c: requests and engine */
 app_action_fn act_prio_up, act_prio_down, act_prio, act_stop, act_cancel, act_interrupt, act_freeze, act_step,
     act_stats;

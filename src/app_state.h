@@ -32,6 +32,7 @@ enum {
 };
 
 struct app;
+struct app_kept;
 struct store;
 
 /* Where a list's rows come from: row i, or false when there is no such row. Strings live as long as the list
@@ -70,6 +71,7 @@ struct app {
     char themes[APP_THEMES_MAX][32]; /* names known */
     size_t n_themes;
 
+    struct app_kept *kept;     /* app_act_files.c's: lists and searches; NULL: none yet */
     struct store *store;       /* what is saved of them; NULL: nothing */
     struct session **sessions; /* by creation; never empty while the loop runs */
     size_t n_sessions, cap_sessions, active;
@@ -191,9 +193,21 @@ void app_store_settings(struct app *a);
 /* Once a turn of the loop: writes what has waited long enough, and tells in how many µs to come back (-1: need
  * not). */
 int64_t app_store_tick(struct app *a, int64_t now_us);
+/* What a session is that nothing was saved about. The string is the configuration's. */
+void app_store_defaults(const struct app *a, struct store_settings *out);
+/* Opens a session on disk and shows it; one that another weft has becomes a copy. False, said on the screen, when
+ * it can't be. */
+bool app_store_show(struct app *a, const char *id);
+/* A new session gets a chat's content, and a file. */
+void app_store_import(struct app *a, struct session *s, const struct store_chat *chat);
 /* To poll for news of the disk (-1: none to expect), and to say it. */
 int app_store_fd(const struct app *a);
 void app_store_news(struct app *a);
+
+/* --- app_act_files.c --- */
+/* Goes on with a search over all sessions; true: there is more to do at once. */
+bool app_search_step(struct app *a);
+void app_kept_free(struct app *a);
 
 /* --- app_files.c --- */
 /* Opens the log and sends standard error there (to nowhere, when there is no log). A log that can't be opened

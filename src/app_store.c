@@ -16,8 +16,7 @@ enum {
     SAVE_MS = 5000     /* how long the end of the program waits for the disk */
 };
 
-/* What a session is that nothing was saved about. */
-static void default_settings(const struct app *a, struct store_settings *out)
+void app_store_defaults(const struct app *a, struct store_settings *out)
 {
     *out = (struct store_settings){
         .title = "",
@@ -79,22 +78,44 @@ static void restore(struct app *a, struct store_session *saved, const struct sto
             report->damaged, (unsigned long long)report->damaged_line);
 }
 
-/* Opens a session of last time; one that another console has is left to it. */
-static void open_one(struct app *a, const char *id)
+/* Opens a session; one that another console has is left to it, or (`copy`) copied. Whether it is in front now. */
+static bool open_one(struct app *a, const char *id, bool copy)
 {
     struct store_settings defaults;
     struct store_session *saved;
     struct store_report report;
     struct weft_err err;
-    default_settings(a, &defaults);
-    if (store_session_open(a->store, id, &defaults, false, &saved, &report, &err) != WEFT_OK) {
+    app_store_defaults(a, &defaults);
+    if (store_session_open(a->store, id, &defaults, copy, &saved, &report, &err) != WEFT_OK) {
         log_msg(LOG_WARN, "session %s: %s", id, err.message);
         app_toast(a, TOAST_WARN, "a session can't be opened: %s", err.message);
     } else if (saved && app_new_session(a)) {
         restore(a, saved, &report);
+        return true;
     } else if (saved) {
         store_session_close(saved);
     }
+    return false;
+}
+
+bool app_store_show(struct app *a, const char *id)
+{
+    if (!open_one(a, id, true))
+        return false;
+    if (strcmp(store_session_chat(app_session(a)->saved)->id, id) != 0)
+        session_note(app_session(a), "another weft has this session open: this is a copy of it");
+    return true;
+}
+
+void app_store_import(struct app *a, struct session *s, const struct store_chat *chat)
+{
+    if (s->saved)
+        store_session_close(s->saved);
+    s->saved = store_session_create(a->store, &chat->settings, chat);
+    if (!s->saved || !session_restore(s, chat))
+        app_toast(a, TOAST_ERROR, "out of memory for session %u: it isn't whole", s->number);
+    if (chat->draft)
+        editor_set(chat->draft, strlen(chat->draft));
 }
 
 static int by_id(const void *a, const void *b)
@@ -119,7 +140,7 @@ static void open_last(struct app *a)
         qsort(entries, n, sizeof *entries, by_id);
     }
     for (size_t i = 0; i < n; i++)
-        open_one(a, entries[i].id);
+        open_one(a, entries[i].id, false);
     mem_free(entries);
     for (size_t i = 0; i < a->n_sessions; i++) {
         const struct store_session *saved = a->sessions[i]->saved;
@@ -145,6 +166,8 @@ int app_store_fd(const struct app *a)
 
 int64_t app_store_tick(struct app *a, int64_t now_us)
 {
+    if (app_search_step(a))
+        return 0;
     return a->store ? store_tick(a->store, now_us) : -1;
 }
 
@@ -172,6 +195,7 @@ void app_store_settings(struct app *a)
 
 void app_store_close(struct app *a)
 {
+    app_kept_free(a);
     if (!a->store)
         return;
     struct store_news news = {.offline = false};

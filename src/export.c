@@ -293,6 +293,20 @@ static enum weft_rc write_file(const char *path, const struct buf *bytes, bool o
     return rc;
 }
 
+bool export_exists(const char *path)
+{
+    struct buf full = BUF_INIT;
+    struct stat st;
+    const char *home = getenv("HOME");
+    if (strncmp(path, "~/", 2) == 0 && home)
+        buf_addf(&full, "%s%s", home, path + 1);
+    else
+        buf_adds(&full, path);
+    bool there = lstat(buf_str(&full), &st) == 0 && !S_ISDIR(st.st_mode);
+    buf_free(&full);
+    return there;
+}
+
 enum weft_rc export_write(const struct store_chat *c, enum export_format format, const char *path,
                           bool overwrite, struct buf *written, struct weft_err *err)
 {

@@ -31,6 +31,9 @@ bool export_file_name(const struct store_chat *c, enum export_format format, str
 enum weft_rc export_write(const struct store_chat *c, enum export_format format, const char *path,
                           bool overwrite, struct buf *written, struct weft_err *err);
 
+/* Whether there is something at that path which export_write would refuse to overwrite. A directory is none. */
+bool export_exists(const char *path);
+
 /* Reads an exported chat from its bytes, or from a file. What it doesn't say is as in `defaults`. *out is the
  * caller's on WEFT_OK, without an id. FILE_INVALID with path, field, value and limit. */
 enum weft_rc export_parse(const char *bytes, size_t n, const struct store_settings *defaults,

@@ -202,6 +202,57 @@ static void a_state_directory_that_cannot_be_written_is_said_once(void **state)
     console_sees(&con, "hello");
 }
 
+static void chats_are_exported_found_and_loaded(void **state)
+{
+    (void)state;
+    char line[192], path[128];
+    start(&con, fast);
+    console_key(&con, "of rivers and boats\r");
+    console_sees(&con, "tok/s ·");
+    snprintf(path, sizeof path, "%s/chat.md", top);
+    snprintf(line, sizeof line, "/export md %s\r", path);
+    console_key(&con, line);
+    console_sees(&con, "written:");
+    struct buf text = BUF_INIT;
+    assert_true(store_rig_read(path, &text));
+    assert_non_null(strstr(text.data, "## You\n\nof rivers and boats\n"));
+    buf_free(&text);
+    console_key(&con, line);
+    console_sees(&con, "Overwrite it?");
+    console_key(&con, "n");
+    console_loses(&con, "Overwrite it?");
+    console_key(&con, "/export pdf\r");
+    console_sees(&con, "isn't one of");
+    snprintf(path, sizeof path, "%s/chat.json", top);
+    snprintf(line, sizeof line, "/save %s\r", path);
+    console_key(&con, line);
+    console_sees(&con, "chat.json");
+
+    console_key(&con, KEY_F2);
+    console_sees(&con, "SESSIONS 2");
+    console_key(&con, "/search AND BOATS\r");
+    console_sees(&con, "Found: 2"); /* the message, and the title made from it */
+    console_key(&con, KEY_DOWN KEY_ENTER);
+    console_sees(&con, "1 of rivers");
+    console_key(&con, "/search no such words\r");
+    console_sees(&con, "found in no session");
+    snprintf(line, sizeof line, "/load %s\r", path);
+    console_key(&con, line);
+    console_sees(&con, "loaded:");
+    console_sees(&con, "SESSIONS 3");
+    console_key(&con, "/load /no/such/file\r");
+    console_sees(&con, "No such file");
+    console_key(&con, "/load\r");
+    console_sees(&con, "all sessions there are are open");
+    /* Another console finds them all in use, and gets copies. */
+    start(&other, fast);
+    console_key(&other, "/load\r");
+    console_sees(&other, "Open a session");
+    console_key(&other, KEY_ENTER);
+    console_sees(&other, "another weft has this session");
+    console_sees(&other, "of rivers and boats");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
@@ -210,6 +261,7 @@ int main(void)
         TEST(looking_around_leaves_nothing),
         TEST(kill_9_costs_less_than_a_second),
         TEST(two_consoles_at_once),
+        TEST(chats_are_exported_found_and_loaded),
         TEST(a_state_directory_that_cannot_be_written_is_said_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,13 +102,14 @@ static void slash(void **state)
     (void)state;
     static const char *const promised[] = {"/help",   "/new",    "/rename", "/delete", "/clear",
                                            "/system", "/set",    "/show",   "/prio",   "/stop",
-                                           "/theme",  "/layout", "/stats",  "/quit"};
+                                           "/theme",  "/layout", "/stats",  "/quit",   "/export",
+                                           "/save",   "/load",   "/search"};
     for (size_t i = 0; i < sizeof promised / sizeof promised[0]; i++)
         assert_int_not_equal(keymap_slash(promised[i], strlen(promised[i])), ACTION_NONE);
     assert_int_equal(keymap_slash("/ne", 3), ACTION_NONE);
     assert_int_equal(keymap_slash("/newer", 6), ACTION_NONE);
     const struct action_info *found[4];
-    assert_int_equal(keymap_complete("/s", 2, found, 4), 5); /* system, set, show, stop, stats */
+    assert_int_equal(keymap_complete("/s", 2, found, 4), 7); /* system, set, show, save, search, stop, stats */
     assert_int_equal(keymap_complete("/sys", 4, found, 4), 1);
     assert_int_equal(found[0]->id, ACTION_SYSTEM);
     assert_int_equal(keymap_complete("/zz", 3, found, 4), 0);
