@@ -210,6 +210,8 @@ struct engine_event *engine_inbox_take(struct engine_inbox *in);
 void engine_inbox_wait(struct engine_inbox *in, int timeout_ms);
 void engine_event_free(struct engine_event *ev);
 
+/* What engine_submit would refuse at once (INVALID_REQUEST); but whether the id is free. Any thread, no engine needed. */
+enum weft_rc engine_check(const struct engine_request *rq, struct weft_err *err);
 /* Checks what can be checked at once (INVALID_REQUEST) and queues the request; its id is written to id_out
  * (REQ_ID_MAX bytes; may be NULL). Later refusals come as ENGINE_REJECT. Any thread. */
 enum weft_rc engine_submit(struct engine *e, struct engine_inbox *in, const struct engine_request *rq,

@@ -263,11 +263,17 @@ void engine_forget(struct engine *e, struct ticket *t)
         e->live_tail = t->prev;
 }
 
+/* What it was asked of, by name. */
+static const char *wanted_model(const struct engine *e, const struct ticket *t)
+{
+    return t->model && *t->model ? t->model : e->units[0].name;
+}
+
 void engine_refuse(struct engine *e, struct ticket *t, const struct weft_err *why)
 {
     engine_forget(e, t);
     e->rejected++;
-    ticket_send_reject(t, why, engine_now(e));
+    ticket_send_reject(t, why, wanted_model(e, t), engine_now(e));
     ticket_destroy(t);
 }
 
@@ -275,7 +281,7 @@ void engine_refuse(struct engine *e, struct ticket *t, const struct weft_err *wh
 static void end_waiting(struct engine *e, struct ticket *t)
 {
     engine_forget(e, t);
-    ticket_send_finish(t, t->model ? t->model : e->units[0].name, engine_now(e));
+    ticket_send_finish(t, wanted_model(e, t), engine_now(e));
     ticket_destroy(t);
 }
 
@@ -283,7 +289,7 @@ static void end_waiting(struct engine *e, struct ticket *t)
 static enum weft_rc choose_unit(struct engine *e, struct ticket *t, struct weft_err *err)
 {
     struct buf loaded = BUF_INIT;
-    const char *name = t->model && *t->model ? t->model : e->units[0].name;
+    const char *name = wanted_model(e, t);
     struct unit *u = unit_find(e, t->model);
     if (u && u->state == ENGINE_READY) {
         t->unit = u;
@@ -373,7 +379,7 @@ static void do_submit(struct engine *e, struct command *c)
     case ENGINE_STOPPED:
         weft_err_set(&why, WEFT_MODEL_NOT_LOADED, "%s",
                      e->failure.code ? e->failure.message : "the engine is stopping");
-        weft_err_str(&why, "model", t->model ? t->model : e->units[0].name);
+        weft_err_str(&why, "model", wanted_model(e, t));
         engine_refuse(e, t, &why);
         break;
     default: /* it waits for READY */ break;

@@ -157,7 +157,7 @@ enum weft_rc ticket_prepare(struct ticket *t, const struct model *m, const struc
 /* Sends what of the reply can be shown, merged into the last TOKENS event when its reader hasn't taken that yet. */
 void ticket_send_tokens(struct ticket *t, int64_t now_us);
 /* The last event; the ticket's output moves into it. */
-void ticket_send_reject(struct ticket *t, const struct weft_err *why, int64_t now_us);
+void ticket_send_reject(struct ticket *t, const struct weft_err *why, const char *model, int64_t now_us);
 void ticket_send_finish(struct ticket *t, const char *model, int64_t now_us);
 
 /* ---- units ---- */

@@ -68,7 +68,7 @@ static enum weft_rc check_prompt(const struct engine_request *rq, struct weft_er
     return check_messages(rq, err);
 }
 
-static enum weft_rc check_request(const struct engine_request *rq, struct weft_err *err)
+enum weft_rc engine_check(const struct engine_request *rq, struct weft_err *err)
 {
     enum weft_rc rc;
     if (rq->id && strlen(rq->id) >= REQ_ID_MAX)
@@ -142,7 +142,7 @@ enum weft_rc ticket_create(const struct engine_request *rq, struct engine_inbox 
                            struct weft_err *err)
 {
     *out = NULL;
-    enum weft_rc rc = check_request(rq, err);
+    enum weft_rc rc = engine_check(rq, err);
     if (rc)
         return rc;
     struct ticket *t = mem_calloc(1, sizeof *t);
@@ -395,10 +395,12 @@ static void stamp(struct weft_err *err)
         err->timestamp_ms = clock_unix_ms();
 }
 
-void ticket_send_reject(struct ticket *t, const struct weft_err *why, int64_t now_us)
+void ticket_send_reject(struct ticket *t, const struct weft_err *why, const char *model, int64_t now_us)
 {
     struct engine_event *ev = take_last(t, ENGINE_REJECT, now_us);
     ev->error = *why;
+    ev->seed = t->sampling.seed;
+    snprintf(ev->model, sizeof ev->model, "%s", model);
     stamp(&ev->error);
     inbox_push(t->inbox, ev);
 }

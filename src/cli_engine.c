@@ -171,6 +171,18 @@ enum weft_rc cli_engine_wait(struct cli_engine *ce, struct engine_event **events
     return rc;
 }
 
+enum weft_rc cli_engine_wait_ready(struct cli_engine *ce, struct weft_err *err)
+{
+    enum weft_rc rc = WEFT_OK;
+    bool gave_up = false;
+    while (rc == WEFT_OK && !ce->signal && !gave_up && engine_state(ce->engine) != ENGINE_READY) {
+        struct engine_event *events;
+        rc = cli_engine_wait(ce, &events, &gave_up, err);
+        free_events(events);
+    }
+    return rc;
+}
+
 enum weft_rc cli_engine_ask(struct cli_engine *ce, struct engine_request *rq, struct engine_event **end,
                             struct weft_err *err)
 {

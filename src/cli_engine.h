@@ -44,6 +44,10 @@ void cli_engine_stop(struct cli_engine *ce);
 enum weft_rc cli_engine_wait(struct cli_engine *ce, struct engine_event **events, bool *gave_up,
                              struct weft_err *err);
 
+/* Waits until the engine is READY, or a signal came (ce->signal), so that the time of a request sent after this
+ * is its own and not that of loading. Failure to load is returned. */
+enum weft_rc cli_engine_wait_ready(struct cli_engine *ce, struct weft_err *err);
+
 /* Submits one request, with tag 1, and waits for its end: *end is its FINISH (engine_event_free), NULL when a
  * signal came first. A refusal is returned as the error. */
 enum weft_rc cli_engine_ask(struct cli_engine *ce, struct engine_request *rq, struct engine_event **end,

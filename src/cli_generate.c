@@ -97,6 +97,10 @@ static enum weft_rc serve_single(struct cli *cli, struct cli_engine *ce, struct 
     bool ended = false, gave_up = false, cancelled = false;
     enum weft_rc rc = cli->opt.json ? WEFT_OK : cli_text_open(&s.text, err);
     if (rc == WEFT_OK)
+        rc = engine_check(&r->rq, err); /* before the wait for what can't be right */
+    if (rc == WEFT_OK)
+        rc = cli_engine_wait_ready(ce, err);
+    if (rc == WEFT_OK)
         rc = engine_submit(ce->engine, ce->inbox, &r->rq, id, err);
     while (rc == WEFT_OK && !ended && !gave_up) {
         struct engine_event *ev, *next;
@@ -218,7 +222,9 @@ static void cancel_all(struct batch *b)
 static enum weft_rc serve_batch(struct batch *b, struct weft_err *err)
 {
     bool gave_up = false, cancelled = false;
-    enum weft_rc rc = submit_more(b, err);
+    enum weft_rc rc = cli_engine_wait_ready(&b->ce, err);
+    if (rc == WEFT_OK)
+        rc = submit_more(b, err);
     while (rc == WEFT_OK && b->n_open > 0 && !gave_up) {
         struct engine_event *ev, *next;
         rc = cli_engine_wait(&b->ce, &ev, &gave_up, err);

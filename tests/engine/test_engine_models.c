@@ -114,6 +114,12 @@ static void put_away(struct snapshot *s)
     free(s);
 }
 
+static bool shows_rest(const struct snapshot *s, const void *arg)
+{
+    (void)arg;
+    return !s->in_flight && !s->n_running && !s->n_queue;
+}
+
 /* ---- tokens and turns ---- */
 
 static void test_each_its_own_tokens(void **state)
@@ -152,6 +158,7 @@ static void test_turns(void **state)
     for (uint32_t i = 1; i <= EACH; i++)
         expect_reply(&p, id[i], i, LONG, SHIFT);
     expect_reply(&p, id[0], 1, LONG, 0);
+    rig_wait_snapshot(&p.rig, shows_rest, NULL); /* the end is told before the step's last snapshot */
     struct snapshot *s = look(&p);
     uint32_t last_of[2] = {0}, both = 0;
     for (uint32_t i = 0; i < s->n_steps; i++)
