@@ -35,8 +35,9 @@ static void restore_terminal(void)
     tcsetattr(guard.fd, TCSANOW, &guard.modes);
 }
 
-static void on_fatal(int sig)
+static void on_fatal(int sig, siginfo_t *info, void *context)
 {
+    (void)context;
     static const char says[] = "weft: INTERNAL_ERROR: crashed; the log has the last messages\n";
     bool was_armed = guard.armed;
     restore_terminal();
@@ -48,7 +49,10 @@ static void on_fatal(int sig)
     for (int i = 0; i < N_FATAL; i++)
         if (fatal_signals[i] == sig)
             sigaction(sig, &guard.before[i], NULL); /* a sanitizer's handler, or the default */
-    raise(sig);
+    /* A fault comes again by itself when this returns, and a core file or a sanitizer then sees where it was; what was sent
+     * (kill, abort) doesn't. */
+    if (info->si_code <= 0 || sig == SIGABRT)
+        raise(sig);
 }
 
 static void on_exit_call(void)
@@ -76,7 +80,7 @@ void guard_arm(int fd, const struct termios *modes, const char *restore, size_t 
         guard.exit_hooked = atexit(on_exit_call) == 0;
     stack_t stack = {.ss_sp = handler_stack, .ss_size = sizeof handler_stack};
     sigaltstack(&stack, &guard.stack_before);
-    struct sigaction action = {.sa_handler = on_fatal, .sa_flags = SA_ONSTACK | SA_NODEFER};
+    struct sigaction action = {.sa_sigaction = on_fatal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     sigemptyset(&action.sa_mask);
     for (int i = 0; i < N_FATAL; i++)
         sigaction(fatal_signals[i], &action, &guard.before[i]);
