@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -341,6 +342,42 @@ static void the_engine_runs_the_same_file(void **state)
     json_decref(batch);
 }
 
+/* The default model twice, under two names: each with a scheduler of its own, taking steps in turn. */
+static void two_models_take_turns(void **state)
+{
+    (void)state;
+    static const char text[] = "set: {kv.memory_mb: 24, kv.park_mb: 0}\nrequests:\n  - {id: a, text: One and "
+                               "two are, max_tokens: 5}\n"
+                               "  - {id: b, model: twin, text: One and two are, max_tokens: 5}\n";
+    char file[700], twin[128], events[128];
+    snprintf(file, sizeof file, "%.500s/weft/models/SmolLM2-135M-Instruct.Q4_1.gguf",
+             rig.env_text[3] + strlen("XDG_DATA_HOME="));
+    snprintf(twin, sizeof twin, "%s/twin.gguf", rig.dir);
+    snprintf(events, sizeof events, "%s/events.jsonl", rig.dir);
+    assert_int_equal(symlink(file, twin), 0);
+    const char *const arguments[] = {
+        "replay", workload("w.yaml", text), "--json", "--events", events, "-m", "smollm2", "-m", twin, NULL};
+    const struct proc_options options = {.timeout_ms = 120000};
+    cli_run_with(&rig, &options, arguments);
+    cli_assert_status(&rig, 0);
+    json_t *result = cli_json(&rig);
+    assert_string_equal(text_of(request(result, "a"), "ids_hash"), text_of(request(result, "b"), "ids_hash"));
+    assert_string_equal(text_of(request(result, "a"), "model"), "smollm2");
+    assert_string_equal(text_of(request(result, "b"), "model"), "twin");
+    assert_int_equal(json_array_size(json_object_get(json_object_get(result, "stats"), "models")), 2);
+    json_decref(result);
+    size_t n, runs = 0;
+    char *log = slurp("events.jsonl", &n);
+    const char *last = "";
+    for (const char *p = log; (p = strstr(p, "\"model\":\"")); p++) { /* of steps */
+        const char *name = p + strlen("\"model\":\"");
+        runs += strncmp(name, last, 4) != 0;
+        last = name;
+    }
+    free(log);
+    assert_true(runs >= 8); /* of ten steps, each of another model than the one before, or nearly */
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -355,6 +392,7 @@ int main(void)
         TEST(what_can_never_fit_is_refused_and_the_rest_runs),
         TEST(an_interrupt_prints_what_was_made),
         TEST(the_engine_runs_the_same_file),
+        TEST(two_models_take_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
