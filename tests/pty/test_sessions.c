@@ -161,6 +161,22 @@ static void kill_9_costs_less_than_a_second(void **state)
     }
 }
 
+/* A closed terminal window: even what was only typed is there again. */
+static void a_hangup_saves(void **state)
+{
+    (void)state;
+    start(&con, slow);
+    console_key(&con, "hello\r");
+    console_sees(&con, "RUNNING");
+    console_type(&con, "typed meanwhile");
+    kill(con.pty.pid, SIGHUP);
+    console_ends(&con);
+    console_end(&con);
+    start(&con, slow);
+    console_sees(&con, "hello");
+    console_sees(&con, "typed meanwhile");
+}
+
 static void two_consoles_at_once(void **state)
 {
     (void)state;
@@ -260,6 +276,7 @@ int main(void)
         TEST(sessions_come_back),
         TEST(looking_around_leaves_nothing),
         TEST(kill_9_costs_less_than_a_second),
+        TEST(a_hangup_saves),
         TEST(two_consoles_at_once),
         TEST(chats_are_exported_found_and_loaded),
         TEST(a_state_directory_that_cannot_be_written_is_said_once),
