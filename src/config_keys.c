@@ -54,11 +54,13 @@ static const struct config_key table[] = {
     BOOL(device, cache, "true", RESTART, "keep compiled kernels for the next start"),
     INT(device, threads, "0", 0, 1024, RESTART, "cores that a CPU device may use; 0: all"),
 
-    INT(kv, blocks, "0", 0, 16777216, RESTART, "KV blocks; 0: as many as memory_mb holds"),
+    INT(kv, blocks, "0", 0, 16777216, RESTART, "KV blocks of each model; 0: as many as memory_mb holds"),
     INT(kv, block_tokens, "16", 1, 256, RESTART, "tokens in a block"),
-    INT(kv, memory_mb, "512", 1, MB_MAX, RESTART, "MiB for KV blocks, where blocks is 0"),
+    INT(kv, memory_mb, "512", 1, MB_MAX, RESTART,
+        "MiB for the KV blocks of all models together, where blocks is 0"),
     BOOL(kv, prefix_cache, "true", RESTART, "keep the blocks of ended requests for prompts that begin alike"),
-    INT(kv, park_mb, "512", 0, MB_MAX, RESTART, "MiB of host memory for the KV of preempted sequences"),
+    INT(kv, park_mb, "512", 0, MB_MAX, RESTART,
+        "MiB of host memory for the KV of preempted sequences, of all models together"),
 
     CHOICE(scheduler, policy, "priority", policies, RESTART,
            "priority: by aged priority; fifo: in order of arrival, never preempting"),

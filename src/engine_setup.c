@@ -17,7 +17,8 @@
 struct load {
     const struct weft_config *cfg;
     struct engine_setup_options options;
-    char *model_path; /* NULL under simulation */
+    char *model_path;  /* NULL under simulation */
+    uint32_t n_models; /* that share the memory for KV */
 };
 
 /* engine_model_config.release */
@@ -59,8 +60,8 @@ static enum weft_rc create_cl(const struct load *l, struct engine *e, const stru
         .n_ctx = (uint32_t)cfg->model.context,
         .block_tokens = (uint32_t)cfg->kv.block_tokens,
         .n_blocks = (uint32_t)cfg->kv.blocks,
-        .kv_bytes = (uint64_t)((double)cfg->kv.memory_mb * MIB),
-        .park_bytes = (uint64_t)((double)cfg->kv.park_mb * MIB),
+        .kv_bytes = (uint64_t)((double)cfg->kv.memory_mb * MIB / l->n_models),
+        .park_bytes = (uint64_t)((double)cfg->kv.park_mb * MIB / l->n_models),
         .max_tokens = max_tokens,
         .max_seqs = max_seqs,
         .max_logits = l->options.all_logits ? max_tokens : max_seqs,
@@ -181,31 +182,42 @@ static enum weft_rc refuse_models(const char *value, const char *allowed, const 
     return WEFT_CONFIG_INVALID;
 }
 
-/* Adds the model that is configured as `name` to those of the engine, its file found. Under simulation there is
- * no file, and a name only where there are several. */
+/* Adds the model that is configured as `name` to those of the engine, its file found; nothing when that is among
+ * them. Under simulation there is no file, and a name only where there are several. */
 static enum weft_rc add_model(const struct weft_config *cfg, const struct engine_setup_options *options,
                               const char *name, struct engine_config *ec, struct weft_err *err)
 {
+    struct engine_model_config m = {.load = load, .release = load_free};
     struct buf path = BUF_INIT;
-    if (ec->n_models == ENGINE_MODELS_MAX)
-        return refuse_models(name, "8 models", "is one model too many", err);
+    enum weft_rc rc = ec->sim ? WEFT_OK : models_resolve(name, &path, err);
+    if (rc)
+        goto out;
+    if (!ec->sim || cfg->model.path.n > 1)
+        engine_setup_model_name(name, m.name, sizeof m.name);
+    for (uint32_t i = 0; i < ec->n_models; i++) {
+        const struct load *other = ec->models[i].load_ctx;
+        if (strcmp(ec->models[i].name, m.name) != 0)
+            continue;
+        if (!ec->sim && strcmp(other->model_path, buf_str(&path)) != 0)
+            rc = refuse_models(name, "one file for each name", "has the name of another model", err);
+        goto out;
+    }
+    if (ec->n_models == ENGINE_MODELS_MAX) {
+        rc = refuse_models(name, "8 models", "is one model too many", err);
+        goto out;
+    }
     struct load *l = mem_calloc(1, sizeof *l);
-    if (!l)
-        return weft_err_nomem(err, "engine_setup", sizeof *l);
+    if (!l) {
+        rc = weft_err_nomem(err, "engine_setup", sizeof *l);
+        goto out;
+    }
     l->cfg = cfg;
     l->options = *options;
-    struct engine_model_config *m = &ec->models[ec->n_models++];
-    *m = (struct engine_model_config){.load = load, .load_ctx = l, .release = load_free};
-    if (!ec->sim || cfg->model.path.n > 1)
-        engine_setup_model_name(name, m->name, sizeof m->name);
-    for (const struct engine_model_config *other = ec->models; other < m; other++)
-        if (strcmp(other->name, m->name) == 0)
-            return refuse_models(name, "each name once", "has the name of another model", err);
-    if (ec->sim)
-        return WEFT_OK;
-    enum weft_rc rc = models_resolve(name, &path, err);
-    if (rc == WEFT_OK && !(l->model_path = buf_take(&path, NULL)))
+    m.load_ctx = l;
+    ec->models[ec->n_models++] = m;
+    if (!ec->sim && !(l->model_path = buf_take(&path, NULL)))
         rc = weft_err_nomem(err, "engine_setup", path.len);
+out:
     buf_free(&path);
     return rc;
 }
@@ -224,6 +236,8 @@ enum weft_rc engine_setup(const struct weft_config *cfg, const struct engine_set
     enum weft_rc rc = WEFT_OK;
     for (unsigned i = 0; i < cfg->model.path.n && rc == WEFT_OK; i++)
         rc = add_model(cfg, options, cfg->model.path.item[i], &ec, err);
+    for (uint32_t i = 0; i < ec.n_models; i++)
+        ((struct load *)ec.models[i].load_ctx)->n_models = ec.n_models;
     if (rc == WEFT_OK)
         rc = engine_create(&ec, out, err);
     for (uint32_t i = 0; rc && i < ec.n_models; i++)

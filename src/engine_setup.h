@@ -26,7 +26,8 @@ struct engine_setup_options {
  * Finds the configured models (src/models.h), the first of which is the default, then starts an engine that
  * loads them on its own thread; failures of loading come as ENGINE_STATE events. *cfg and *options (NULL: all
  * off) must stay in place until the engine is READY or FAILED. Errors here: what models_resolve says,
- * CONFIG_INVALID when there are too many models or two of one name, INTERNAL_ERROR.
+ * CONFIG_INVALID when there are too many models or two files of one name, INTERNAL_ERROR. A model that is configured
+ * twice is loaded once; several share kv.memory_mb and kv.park_mb equally, and each has kv.blocks where those are given.
  */
 enum weft_rc engine_setup(const struct weft_config *cfg, const struct engine_setup_options *options,
                           struct engine **out, struct weft_err *err);
