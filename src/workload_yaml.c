@@ -301,9 +301,11 @@ static long escaped_unit(const char *s, size_t n)
  * for texts that begin as JSON objects do, as elsewhere a backslash need not be an escape. */
 static bool join_surrogates(const char *text, size_t n, struct buf *out)
 {
-    size_t i = strspn(text, " \t\r\n");
-    bool json = i < n && text[i] == '{';
-    for (i = 0; i < n;) {
+    size_t first = 0;
+    while (first < n && memchr(" \t\r\n", text[first], 4))
+        first++;
+    bool json = first < n && text[first] == '{';
+    for (size_t i = 0; i < n;) {
         long high = json ? escaped_unit(text + i, n - i) : -1;
         long low = high >= 0xd800 && high < 0xdc00 ? escaped_unit(text + i + 6, n - i - 6) : -1;
         size_t len = text[i] == '\\' && i + 1 < n ? 2 : 1;
