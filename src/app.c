@@ -119,7 +119,6 @@ static void welcome(struct app *a)
 static enum weft_rc open_all(struct app *a, sigset_t *mask, struct weft_err *err)
 {
     struct weft_err unlogged = {.code = WEFT_OK};
-    struct engine_setup_options setup = {.sim = a->options->sim};
     const struct editor_hooks hooks = {app_complete, a};
     a->snap = mem_calloc(1, sizeof *a->snap);
     if (!a->snap)
@@ -127,14 +126,12 @@ static enum weft_rc open_all(struct app *a, sigset_t *mask, struct weft_err *err
     a->signal_fd = signalfd(-1, mask, SFD_CLOEXEC | SFD_NONBLOCK);
     if (a->signal_fd < 0)
         return weft_err_set(err, WEFT_INTERNAL_ERROR, "signalfd: %s", strerror(errno));
-    /* A model that isn't there, or a wrong setting, is said on the command line; what takes longer, on the
-     * screen. */
     app_log_open(a->cfg, &unlogged);
-    enum weft_rc rc = engine_setup(a->cfg, &setup, &a->engine, err);
+    enum weft_rc rc = term_open(&a->term, err);
+    if (rc == WEFT_OK)
+        rc = engine_setup(a->cfg, &a->setup, &a->engine, err);
     if (rc == WEFT_OK)
         rc = engine_inbox_open(a->engine, &a->inbox, err);
-    if (rc == WEFT_OK)
-        rc = term_open(&a->term, err);
     if (rc == WEFT_OK)
         rc = editor_open(&hooks, err);
     if (rc != WEFT_OK)
@@ -319,7 +316,11 @@ static void loop(struct app *a)
 
 int app_main(const struct app_options *options, struct weft_err *err)
 {
-    struct app a = {.options = options, .cfg = options->cfg, .signal_fd = -1, .next_number = 1};
+    struct app a = {.options = options,
+                    .setup = {.sim = options->sim},
+                    .cfg = options->cfg,
+                    .signal_fd = -1,
+                    .next_number = 1};
     sigset_t mask, before;
     setlocale(LC_ALL, "");
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)) {

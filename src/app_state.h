@@ -19,6 +19,7 @@
 #include "engine/engine.h"
 #include "src/app.h"
 #include "src/config.h"
+#include "src/engine_setup.h"
 #include "src/session.h"
 #include "ui/term/term.h"
 #include "ui/view.h"
@@ -57,6 +58,7 @@ struct app {
     const struct app_options *options;
     const struct weft_config *cfg;
 
+    struct engine_setup_options setup; /* the engine looks at it while it loads */
     struct engine *engine;
     struct engine_inbox *inbox;
     enum engine_state state;
