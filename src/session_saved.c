@@ -89,5 +89,7 @@ bool session_restore(struct session *s, const struct store_chat *c)
     for (size_t i = 0; i < c->n_messages; i++)
         if (!restore_message(s, &c->messages[i]))
             return false;
+    if (s->n_turns && s->turns[s->n_turns - 1].role == SESSION_USER)
+        session_note(s, "weft ended before this was answered");
     return true;
 }
