@@ -48,6 +48,7 @@ int real_open_device(void **state)
         print_error("%s (scripts/setup fetches the model)\n", err.message);
         return -1;
     }
+    print_message("%s, %s\n", device->info.device, device->info.precision);
     return device->info.n_park_slots >= REAL_PARK_SLOTS ? 0 : -1;
 }
 
@@ -130,6 +131,14 @@ static void on_sched(void *ctx, const struct sched *s, const struct sched_event 
     pthread_mutex_unlock(&g->lock);
 }
 
+static void on_scheduled(void *ctx, int64_t ns)
+{
+    struct real *g = ctx;
+    pthread_mutex_lock(&g->lock);
+    g->sched_ns += ns;
+    pthread_mutex_unlock(&g->lock);
+}
+
 /* At the engine's end nothing is owned any more. */
 static void on_closing(void *ctx, const struct sched *s)
 {
@@ -155,7 +164,8 @@ struct real *real_init(void)
     assert_non_null(g);
     pthread_mutex_init(&g->lock, NULL);
     g->n_blocks = REAL_BLOCKS;
-    g->observer = (struct engine_observer){.sched = on_sched, .closing = on_closing, .ctx = g};
+    g->observer = (struct engine_observer){
+        .sched = on_sched, .scheduled = on_scheduled, .closing = on_closing, .ctx = g};
     g->cfg = (struct engine_config){.load = load,
                                     .load_ctx = g,
                                     .batching = true,

@@ -63,6 +63,7 @@ struct real {
     struct real_step steps[REAL_STEPS_MAX];
     struct real_mark marks[REAL_MARKS_MAX];
     uint32_t n_steps, n_marks;
+    int64_t sched_ns; /* spent in scheduling */
 };
 
 /* Group fixtures: the model and its executor, in the precision that users get ("auto"). They fail with a word about what is
