@@ -224,6 +224,8 @@ void engine_freeze(struct engine *e, bool frozen);
 void engine_step(struct engine *e);
 /* Copies the latest snapshot. The struct must be zeroed before its first use and is reused across calls. */
 void engine_snapshot(struct engine *e, struct snapshot *out);
+/* The same as it was when that step had ended: one of the last 1,000 (engine_history.h). False: it isn't kept. Any thread. */
+bool engine_snapshot_at(struct engine *e, uint64_t step, struct snapshot *out);
 /* The stats object of INTERFACES, from a snapshot. */
 json_t *snapshot_stats_json(const struct snapshot *s, const char *id);
 enum engine_state engine_state(struct engine *e);

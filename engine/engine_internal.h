@@ -10,6 +10,7 @@
  *   engine_reply.c     output: ids → text, held back where a stop string may begin
  *   engine_inbox.c     events on their way to a reader
  *   engine_snapshot.c  publication and copying of snapshots
+ *   engine_history.c   those of the last steps
  *   snapshot_json.c    the stats object
  *
  * Threads. Everything in struct engine belongs to the engine thread, but for the groups marked otherwise. Three locks, none
@@ -36,6 +37,7 @@
 #include "engine/base/buf.h"
 #include "engine/base/chan.h"
 #include "engine/engine.h"
+#include "engine/engine_history.h"
 #include "engine/model/tok_stream.h"
 #include "engine/sched/scheduler.h"
 #include "engine/stats.h"
@@ -211,7 +213,9 @@ struct engine {
 
     /* Snapshots: `latest` is exchanged by both sides; `reading` is the readers', under reader_lock. */
     struct pub_buffer *pub; /* PUB_BUFFERS */
-    atomic_uint latest;     /* index, | PUB_FRESH when not yet read */
+    struct engine_history *history;
+    uint64_t kept_step; /* the last one in it; the engine thread's */
+    atomic_uint latest; /* index, | PUB_FRESH when not yet read */
     pthread_mutex_t reader_lock;
     unsigned reading;
     unsigned filling;
@@ -248,6 +252,7 @@ struct engine {
     size_t cap_owners;
     struct snap_rate rates[SNAP_RATES];
     uint32_t n_rates;
+    uint64_t rates_seen, events_seen;      /* in all */
     struct snap_event events[SNAP_EVENTS]; /* oldest first */
     uint32_t n_events;
     struct snap_preemption preempted[SNAP_STEP_PREEMPTED]; /* since the last step began */

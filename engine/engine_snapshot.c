@@ -31,6 +31,9 @@ enum weft_rc engine_pub_init(struct engine *e, struct weft_err *err)
     e->pub = mem_calloc(PUB_BUFFERS, sizeof *e->pub);
     if (!e->pub)
         return weft_err_nomem(err, "engine_create", PUB_BUFFERS * sizeof *e->pub);
+    enum weft_rc rc = engine_history_create(&e->history, err);
+    if (rc)
+        return rc;
     e->filling = 0;
     atomic_init(&e->latest, 1);
     e->reading = 2;
@@ -46,6 +49,7 @@ void engine_pub_deinit(struct engine *e)
         snapshot_free(&e->pub[i].s);
     mem_free(e->pub);
     e->pub = NULL;
+    engine_history_destroy(e->history);
     pthread_mutex_destroy(&e->reader_lock);
 }
 
@@ -145,6 +149,7 @@ void engine_sample_stats(struct engine *e)
     if (e->n_rates == SNAP_RATES)
         memmove(e->rates, e->rates + 1, --e->n_rates * sizeof *e->rates);
     e->rates[e->n_rates++] = rate;
+    e->rates_seen++;
     stats_meter_mark(&e->prefill, now);
     stats_meter_mark(&e->decode, now);
     stats_meter_mark(&e->batches, now);
@@ -393,6 +398,9 @@ void engine_publish(struct engine *e)
     memcpy(s->rates, e->rates, e->n_rates * sizeof *e->rates);
     s->n_events = e->n_events;
     memcpy(s->events, e->events, e->n_events * sizeof *e->events);
+    if (!e->in_flight && e->step > e->kept_step)
+        engine_history_add(e->history, s, &e->steps[e->step % SNAP_STEPS], e->events_seen, e->rates_seen);
+    e->kept_step = e->in_flight ? e->kept_step : e->step;
     e->filling = atomic_exchange(&e->latest, e->filling | PUB_FRESH) & ~(unsigned)PUB_FRESH;
 }
 
@@ -432,4 +440,9 @@ void engine_snapshot(struct engine *e, struct snapshot *out)
         e->reading = atomic_exchange(&e->latest, e->reading) & ~(unsigned)PUB_FRESH;
     copy_out(&e->pub[e->reading].s, out);
     pthread_mutex_unlock(&e->reader_lock);
+}
+
+bool engine_snapshot_at(struct engine *e, uint64_t step, struct snapshot *out)
+{
+    return engine_history_get(e->history, step, out);
 }

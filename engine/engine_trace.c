@@ -14,6 +14,7 @@ static struct snap_event *next_event(struct engine *e, enum snap_event_kind kind
     if (e->n_events == SNAP_EVENTS)
         memmove(e->events, e->events + 1, --e->n_events * sizeof *e->events);
     struct snap_event *ev = &e->events[e->n_events++];
+    e->events_seen++;
     *ev = (struct snap_event){.kind = (uint8_t)kind, .t_us = now_us, .step = e->step};
     return ev;
 }

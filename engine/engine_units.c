@@ -131,9 +131,9 @@ enum weft_rc units_bring_up(struct engine *e, struct weft_err *err)
     for (int warming = 0; warming <= 1 && !rc; warming++) {
         if (warming && e->cfg.warm)
             engine_set_state(e, ENGINE_WARMING, NULL);
-        for (uint32_t i = 0; i < e->n_units && !rc && !atomic_load(&e->stop); i++) {
+        for (uint32_t i = 0; i < e->n_units && !rc; i++) {
             struct unit *u = &e->units[i];
-            if (u->state == ENGINE_FAILED)
+            if (u->state == ENGINE_FAILED || (i > 0 && atomic_load(&e->stop)))
                 continue;
             if (!u->sched) /* in the second round: one that was configured only just now */
                 rc = load(u, err);
