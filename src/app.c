@@ -80,6 +80,7 @@ bool app_new_session(struct app *a)
             goto out;
         a->rows = rows;
     }
+    transcript_now(s->transcript, a->snap->now_us);
     app_store_begin(a, s);
     a->next_number++;
     a->sessions[a->n_sessions++] = s;
@@ -121,7 +122,7 @@ static enum weft_rc open_all(struct app *a, sigset_t *mask, struct weft_err *err
     struct weft_err unlogged = {.code = WEFT_OK};
     const struct editor_hooks hooks = {app_complete, a};
     a->snap = mem_calloc(1, sizeof *a->snap);
-    if (!a->snap)
+    if (!a->snap || !app_past_open(a))
         return weft_err_nomem(err, "snapshot", sizeof *a->snap);
     a->signal_fd = signalfd(-1, mask, SFD_CLOEXEC | SFD_NONBLOCK);
     if (a->signal_fd < 0)
@@ -180,6 +181,7 @@ static bool close_all(struct app *a)
     if (a->snap)
         snapshot_free(a->snap);
     mem_free(a->snap);
+    app_past_close(a);
     if (a->signal_fd >= 0)
         close(a->signal_fd);
     return stopped;

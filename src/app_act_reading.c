@@ -44,7 +44,9 @@ void act_find_previous(struct app *a, const char *args)
 /* How far the rows of a pane can be scrolled at most; its drawing knows exactly. */
 static int most_rows(const struct app *a, enum pane_id pane)
 {
-    return (int)(pane == PANE_QUEUE ? a->snap->n_queue : a->snap->n_steps);
+    return (int)(pane == PANE_QUEUE    ? a->snap->n_queue
+                 : pane == PANE_EVENTS ? a->snap->n_events
+                                       : a->snap->n_steps);
 }
 
 /* Moves in the focused pane: lines of the chat, the cursor of the sessions, the first row of the others. */
@@ -57,8 +59,8 @@ static void move_by(struct app *a, int lines)
         int row = (int)a->sessions_cursor + lines, last = (int)a->n_sessions - 1;
         a->sessions_cursor = (size_t)(row < 0 ? 0 : row > last ? last : row);
     } else {
-        int row = a->scroll[pane] + lines, most = most_rows(a, pane);
-        a->scroll[pane] = row < 0 ? 0 : row > most ? most : row;
+        int row = view_scroll_by(pane, a->scroll[pane], lines), most = most_rows(a, pane);
+        a->scroll[pane] = row > most ? most : row;
     }
 }
 
@@ -104,7 +106,9 @@ void act_home(struct app *a, const char *args)
 void act_end(struct app *a, const char *args)
 {
     (void)args;
-    if (a->focus == PANE_INPUT || a->focus == PANE_CHAT)
+    if (a->past_step)
+        app_past_leave(a);
+    else if (a->focus == PANE_INPUT || a->focus == PANE_CHAT)
         transcript_end_of_chat(app_session(a)->transcript);
     else
         move_by(a, SNAP_STEPS + SNAP_QUEUE);

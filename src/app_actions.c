@@ -109,6 +109,9 @@ static app_action_fn *const actions[ACTION_COUNT] = {
     [ACTION_NEWLINE] = act_newline,
     [ACTION_SEND] = NULL, /* readline's Enter */
     [ACTION_REDRAW] = act_redraw,
+    [ACTION_PAST_BACK] = act_past_back,
+    [ACTION_PAST_FORWARD] = act_past_forward,
+    [ACTION_WHY] = act_why,
 };
 
 void app_act(struct app *a, enum action action, const char *args)

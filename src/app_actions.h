@@ -29,6 +29,9 @@ app_action_fn act_find, act_find_next, act_find_previous, act_up, act_down, act_
 app_action_fn act_focus_next, act_focus_previous, act_zoom, act_unzoom, act_layout_next, act_layout_previous,
     act_layout, act_theme, act_redraw;
 
+/* app_past.c: moments gone by */
+app_action_fn act_past_back, act_past_forward, act_why;
+
 /* The session that an action is about: the row under the cursor where that is what the keys move, else the one in front. */
 size_t act_chosen(const struct app *a);
 struct session *act_chosen_session(const struct app *a);

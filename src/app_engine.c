@@ -174,6 +174,7 @@ static void on_request(struct app *a, const struct engine_event *ev)
         log_msg(LOG_DEBUG, "event %d of request %s, which no session waits for", (int)ev->type, ev->id);
         return;
     }
+    transcript_now(s->transcript, ev->now_us);
     switch (ev->type) {
     case ENGINE_REJECT:
         session_fail(s, &ev->error);

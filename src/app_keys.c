@@ -100,7 +100,9 @@ static void on_key(struct app *a, const struct decoder_event *ev)
         return;
     }
     enum action action = keymap_lookup(ev->key, true);
-    if (action != ACTION_NONE)
+    if (a->past_step && ev->key == UI_KEY_END) /* as the top line promises; else it is readline's */
+        app_past_leave(a);
+    else if (action != ACTION_NONE)
         app_act(a, action, NULL);
     else if (!take_back_queued(a, ev->key))
         feed(a, ev);

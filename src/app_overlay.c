@@ -2,9 +2,9 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "engine/base/mem.h"
+#include "ui/match.h"
 #include "ui/term/editor.h"
 
 void overlay_close(struct app *a)
@@ -89,9 +89,9 @@ void overlay_filter(struct app *a)
     struct view_item item;
     editor_get(&e);
     o->n_items = 0;
-    for (size_t i = 0; o->n_items < APP_ITEMS_MAX && o->item(a, i, &item); i++)
-        if (!e.len || strcasestr(item.label, e.text) || (item.detail && strcasestr(item.detail, e.text)))
-            o->items[o->n_items++] = item;
+    while (o->n_items < APP_ITEMS_MAX && o->item(a, o->n_items, &item))
+        o->items[o->n_items++] = item;
+    o->n_items = match_items(e.text, e.len, o->items, o->n_items);
     if (o->selected >= o->n_items)
         o->selected = o->n_items ? o->n_items - 1 : 0;
 }

@@ -9,6 +9,7 @@
  *   app_engine.c    messages → requests, engine events → sessions
  *   app_view.c      state and snapshot → a frame
  *   app_files.c     the log, themes
+ *   app_past.c      moments gone by, and why
  *
  * All of it runs on one thread, which never waits for the engine: requests go out through its queue, events
  * and a snapshot come back.
@@ -65,6 +66,9 @@ struct app {
     struct weft_err failure; /* why the engine FAILED */
     struct snapshot *snap;   /* the latest, copied once a frame */
     bool frozen, introduced;
+    struct history *history;
+    uint64_t past_step;    /* the step that is shown in place of the present; 0: the present */
+    struct snapshot *past; /* its moment */
 
     struct terminal *term;
     struct grid grid;
@@ -205,6 +209,15 @@ void app_store_import(struct app *a, struct session *s, const struct store_chat 
 /* To poll for news of the disk (-1: none to expect), and to say it. */
 int app_store_fd(const struct app *a);
 void app_store_news(struct app *a);
+
+/* --- app_past.c --- */
+bool app_past_open(struct app *a); /* false: out of memory */
+void app_past_close(struct app *a);
+/* Remembers the snapshot just taken. */
+void app_past_note(struct app *a);
+/* The moment to show, or NULL for the present. */
+const struct snapshot *app_past(struct app *a);
+void app_past_leave(struct app *a);
 
 /* --- app_act_files.c --- */
 /* Goes on with a search over all sessions; true: there is more to do at once. */

@@ -85,6 +85,7 @@ static void fill_view(struct app *a, struct view *v)
         fill_session(a->sessions[i], &a->rows[i]);
     *v = (struct view){
         .snap = a->snap,
+        .past = app_past(a),
         .theme = &a->theme,
         .graph = (enum graph_mode)a->cfg->ui.graph,
         .ascii = !term_utf8(a->term),
@@ -121,6 +122,7 @@ void app_draw(struct app *a)
     struct view v;
     int w, h;
     engine_snapshot(a->engine, a->snap);
+    app_past_note(a);
     app_session(a)->unread = false;
     app_session(a)->n_unread = 0;
     fill_view(a, &v);

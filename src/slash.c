@@ -56,7 +56,11 @@ void slash_run(struct app *a, const char *line)
     }
     memcpy(trimmed, args, n);
     trimmed[n] = 0;
-    app_act(a, action, trimmed);
+    char problem[256];
+    if (keymap_check_args(action, trimmed, problem, sizeof problem))
+        app_act(a, action, trimmed);
+    else
+        app_toast(a, TOAST_ERROR, "%s", problem);
 }
 
 /* Reads `word` into the session's copies; false when it isn't a number of the right kind. */

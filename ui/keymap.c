@@ -18,7 +18,7 @@ const struct action_info keymap_actions[] = {
      "raise the session's priority, at once"},
     {ACTION_PRIO_DOWN, GROUP_REQUESTS, "priority-down", NULL, NULL, "prio down",
      "lower the session's priority, at once"},
-    {ACTION_PRIO, GROUP_REQUESTS, "priority", "/prio", "LEVEL", NULL,
+    {ACTION_PRIO, GROUP_REQUESTS, "priority", "/prio", "[LEVEL]", NULL,
      "priority: critical, high, normal or low"},
     {ACTION_STOP, GROUP_REQUESTS, "stop", "/stop", NULL, "stop",
      "stop the reply; what was made so far stays"},
@@ -65,6 +65,10 @@ const struct action_info keymap_actions[] = {
     {ACTION_NEWLINE, GROUP_READING, "newline", NULL, NULL, NULL, "a new line in the message"},
     {ACTION_SEND, GROUP_READING, "send", NULL, NULL, "send", "send the message"},
     {ACTION_REDRAW, GROUP_SCREEN, "redraw", NULL, NULL, NULL, "draw the screen afresh"},
+    {ACTION_PAST_BACK, GROUP_REQUESTS, "step-back", NULL, NULL, "past", "show the step before, as it was"},
+    {ACTION_PAST_FORWARD, GROUP_REQUESTS, "step-forward", NULL, NULL, NULL,
+     "the step after, up to the present"},
+    {ACTION_WHY, GROUP_REQUESTS, "why", "/why", NULL, NULL, "say why the session waits, or is that fast"},
 };
 
 _Static_assert(sizeof keymap_actions / sizeof keymap_actions[0] == ACTION_COUNT - 1, "a row for each action");
@@ -86,6 +90,9 @@ const struct key_binding keymap_bindings[] = {
     {CTRL('c'), ACTION_INTERRUPT, SCOPE_ANY},
     {CTRL('z'), ACTION_SUSPEND, SCOPE_ANY},
     {CTRL('l'), ACTION_REDRAW, SCOPE_ANY},
+    {ALT(UI_KEY_LEFT), ACTION_PAST_BACK, SCOPE_ANY},
+    {ALT(UI_KEY_RIGHT), ACTION_PAST_FORWARD, SCOPE_ANY},
+    {'w', ACTION_WHY, SCOPE_PANES},
     {UI_KEY_TAB, ACTION_FOCUS_NEXT, SCOPE_ANY},
     {UI_KEY_BACKTAB, ACTION_FOCUS_PREV, SCOPE_ANY},
     {ALT('1'), ACTION_SESSION_GOTO, SCOPE_ANY},

@@ -131,14 +131,16 @@ static int clamp_scroll(int scroll, int lines, int page)
     return max_int(min_int(scroll, lines - page), 0);
 }
 
-static int count_lines(const char *text)
+/* Columns inside a page of text on a screen `w` wide. */
+static int page_columns(int w)
 {
-    int n = 0;
-    for (const char *p = text; p && *p; n++) {
-        const char *nl = strchr(p, '\n');
-        p = nl ? nl + 1 : p + strlen(p);
-    }
-    return n;
+    return max_int(min_int(TEXT_W, w - 2 * MARGIN) - 4, 1);
+}
+
+/* Lines of a page: long ones are broken. */
+static int count_lines(const char *text, int w)
+{
+    return text ? grid_paragraph(NULL, (struct rect){0, 0, page_columns(w), 0}, text, ROLE_POPUP) : 0;
 }
 
 static void draw_help(const struct view *v, struct grid *g)
@@ -159,17 +161,13 @@ static void draw_help(const struct view *v, struct grid *g)
 static void draw_text(const struct view *v, struct grid *g)
 {
     const struct view_overlay *o = &v->overlay;
-    int lines = count_lines(o->text);
+    int lines = count_lines(o->text, g->w);
     struct rect in = open_box(g, TEXT_W, lines + 2, o->title);
     int top = clamp_scroll(o->scroll, lines, in.h);
-    const char *p = o->text;
-    for (int i = 0; p && *p && i < top + in.h; i++) {
-        const char *nl = strchr(p, '\n');
-        size_t n = nl ? (size_t)(nl - p) : strlen(p);
-        if (i >= top)
-            grid_ellipsis(g, in.x, in.y + i - top, in.w, p, n, ROLE_POPUP);
-        p += n + (nl ? 1 : 0);
-    }
+    struct rect old = grid_clip(g, in);
+    if (o->text)
+        grid_paragraph(g, (struct rect){in.x, in.y - top, in.w, lines}, o->text, ROLE_POPUP);
+    grid_unclip(g, old);
     note_scroll(g, in, top, lines);
 }
 
@@ -265,7 +263,6 @@ void overlay_draw(const struct view *v, struct grid *g, const struct layout *l)
 
 void view_overlay_lines(const struct view *v, int w, int h, int *lines, int *page)
 {
-    (void)w;
-    *lines = v->overlay.kind == OVERLAY_HELP ? help_lines(-1, NULL) : count_lines(v->overlay.text);
+    *lines = v->overlay.kind == OVERLAY_HELP ? help_lines(-1, NULL) : count_lines(v->overlay.text, w);
     *page = max_int(min_int(*lines, h - 4), 0);
 }
