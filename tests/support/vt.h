@@ -14,11 +14,12 @@
 struct vt;
 
 struct vt_cell {
-    uint32_t chars[6]; /* base and combining characters; chars[0] 0: an empty cell, or the right half of a wide one */
+    uint32_t chars
+        [6]; /* base and combining characters; chars[0] 0: an empty cell, or the right half of a wide one */
     int width;
     bool bold, reverse, underline;
     bool fg_default, bg_default;
-    uint8_t fg, bg;    /* palette index, when not default */
+    uint8_t fg, bg; /* palette index, when not default */
 };
 
 struct vt *vt_create(int rows, int cols);
