@@ -1,44 +1,36 @@
 /*
- * Going back: the moments of the last steps, one of them shown in place of the present. And why a session is where it
- * is, of whichever moment is shown.
+ * Going back: one of the engine's last steps shown in place of the present. And why a session is where it is, of whichever
+ * moment is shown.
  */
 #include "src/app_actions.h"
 
 #include <stdio.h>
 
 #include "engine/base/mem.h"
-#include "ui/history.h"
+#include "engine/engine_history.h"
 #include "ui/why.h"
 
 bool app_past_open(struct app *a)
 {
-    a->history = history_create();
     a->past = mem_calloc(1, sizeof *a->past);
-    return a->history && a->past;
+    return a->past != NULL;
 }
 
 void app_past_close(struct app *a)
 {
-    history_destroy(a->history);
     if (a->past)
         snapshot_free(a->past);
     mem_free(a->past);
 }
 
-void app_past_note(struct app *a)
+void app_past_tick(struct app *a)
 {
-    uint64_t first, last;
     for (size_t i = 0; i < a->n_sessions; i++)
         transcript_now(a->sessions[i]->transcript, a->snap->now_us);
-    history_add(a->history, a->snap); /* out of memory: a step that can't be gone back to */
-    if (a->past_step && history_range(a->history, &first, &last) && a->past_step < first)
-        a->past_step = first; /* time has caught up with it */
 }
 
-const struct snapshot *app_past(struct app *a)
+const struct snapshot *app_past(const struct app *a)
 {
-    if (a->past_step && !history_at(a->history, a->past_step, a->past))
-        a->past_step = 0;
     return a->past_step ? a->past : NULL;
 }
 
@@ -47,28 +39,38 @@ void app_past_leave(struct app *a)
     a->past_step = 0;
 }
 
+/* Shows a step. What is shown stays, however long it is looked at and whatever the engine forgets meanwhile. */
+static bool show_step(struct app *a, uint64_t step)
+{
+    if (!engine_snapshot_at(a->engine, step, a->past))
+        return false;
+    a->past_step = step;
+    return true;
+}
+
 void act_past_back(struct app *a, const char *args)
 {
     (void)args;
-    uint64_t first, last, from;
-    if (!history_range(a->history, &first, &last) || first == last) {
-        app_toast(a, TOAST_INFO, "there is no step before this one");
-        return;
-    }
-    from = a->past_step ? a->past_step : last;
-    if (from <= first)
-        app_toast(a, TOAST_INFO, "that is as far back as weft remembers: %d steps", HISTORY_STEPS);
-    a->past_step = from > first ? from - 1 : first;
+    uint64_t from = a->past_step ? a->past_step : a->snap->step;
+    uint64_t last = from > ENGINE_HISTORY_STEPS ? from - ENGINE_HISTORY_STEPS : 1;
+    for (uint64_t step = from; step-- > last;) /* one may be missing, when memory was short */
+        if (show_step(a, step))
+            return;
+    app_toast(a, TOAST_INFO,
+              a->past_step ? "that is as far back as weft remembers" : "no step before this one");
 }
 
 void act_past_forward(struct app *a, const char *args)
 {
     (void)args;
-    uint64_t first, last;
-    if (!a->past_step)
+    if (!a->past_step) {
         app_toast(a, TOAST_INFO, "this is the present; Alt-Left goes back");
-    else if (!history_range(a->history, &first, &last) || ++a->past_step >= last)
-        app_past_leave(a);
+        return;
+    }
+    for (uint64_t step = a->past_step + 1; step < a->snap->step; step++)
+        if (show_step(a, step))
+            return;
+    app_past_leave(a);
 }
 
 void act_why(struct app *a, const char *args)

@@ -66,7 +66,6 @@ struct app {
     struct weft_err failure; /* why the engine FAILED */
     struct snapshot *snap;   /* the latest, copied once a frame */
     bool frozen, introduced;
-    struct history *history;
     uint64_t past_step;    /* the step that is shown in place of the present; 0: the present */
     struct snapshot *past; /* its moment */
 
@@ -213,10 +212,10 @@ void app_store_news(struct app *a);
 /* --- app_past.c --- */
 bool app_past_open(struct app *a); /* false: out of memory */
 void app_past_close(struct app *a);
-/* Remembers the snapshot just taken. */
-void app_past_note(struct app *a);
+/* Tells the transcripts the time of the snapshot just taken. */
+void app_past_tick(struct app *a);
 /* The moment to show, or NULL for the present. */
-const struct snapshot *app_past(struct app *a);
+const struct snapshot *app_past(const struct app *a);
 void app_past_leave(struct app *a);
 
 /* --- app_act_files.c --- */

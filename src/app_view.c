@@ -122,7 +122,7 @@ void app_draw(struct app *a)
     struct view v;
     int w, h;
     engine_snapshot(a->engine, a->snap);
-    app_past_note(a);
+    app_past_tick(a);
     app_session(a)->unread = false;
     app_session(a)->n_unread = 0;
     fill_view(a, &v);
