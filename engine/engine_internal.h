@@ -308,7 +308,8 @@ int64_t units_idle_us(const struct engine *e);
 void engine_time_sched(struct engine *e, bool on);
 void engine_on_sched_event(void *ctx, const struct sched_event *ev);
 bool engine_run_step(struct engine *e); /* of the unit whose turn it is; false: nothing to run */
-void engine_reap(struct engine *e);     /* sends the FINISH of what has ended */
+/* Publishes, then sends the FINISH of what has ended; nothing when nothing has. */
+void engine_reap(struct engine *e);
 
 /* engine_cmd.c */
 void engine_take_commands(struct engine *e);

@@ -124,6 +124,9 @@ void engine_time_sched(struct engine *e, bool on)
 void engine_reap(struct engine *e)
 {
     struct ticket *t = e->ended;
+    if (!t)
+        return;
+    engine_publish(e); /* first: who hears of the end finds it in the snapshot */
     e->ended = NULL;
     e->ended_tail = &e->ended;
     for (struct ticket *next; t; t = next) {
@@ -252,7 +255,6 @@ static void step_failed(struct unit *u, struct weft_err *why)
     }
     log_msg(LOG_ERROR, "step %llu failed: %s", (unsigned long long)e->step, why->message);
     sched_fail(u->sched, why, engine_now(e));
-    engine_reap(e);
     u->retry_at_us = clock_now_us() + RETRY_US;
 }
 
@@ -334,12 +336,14 @@ static bool run_step(struct unit *u)
         engine_time_sched(e, true);
         sched_commit(u->sched, e->results, out.dur_us, now);
         engine_time_sched(e, false);
-        engine_reap(e);
     }
     if (e->cfg.observer && e->cfg.observer->scheduled)
         e->cfg.observer->scheduled(e->cfg.observer->ctx, e->sched_ns);
     e->sched_ns = 0;
-    engine_publish(e);
+    if (e->ended)
+        engine_reap(e);
+    else
+        engine_publish(e);
     return true;
 }
 

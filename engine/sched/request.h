@@ -96,7 +96,7 @@ struct request {
     int64_t finish_us;         /* -1 before */
     double key;                /* queue order: see rqueue.h */
     double admitted_effective; /* effective priority when last admitted */
-    uint32_t heap_pos;         /* 1 + index in the queue; 0 when not queued */
+    uint32_t heap_pos;         /* 1 + handle in the queue; 0 when not queued */
     uint32_t drop_pos;         /* likewise among the never scheduled */
     uint32_t deadline_pos;     /* likewise among those with a timeout */
     struct request *hash_next; /* chain of the id table */

@@ -6,9 +6,20 @@
 
 enum { ARITY = 4 };
 
-static uint32_t *place(const struct rheap *h, struct request *r)
+/* Where r keeps 1 + its handle in h. */
+static uint32_t *handle_of(const struct rheap *h, struct request *r)
 {
-    return (uint32_t *)(void *)((char *)r + h->place);
+    return (uint32_t *)(void *)((char *)r + h->field);
+}
+
+/* Room for it was reserved: there are never more handles than there once were members. */
+static uint32_t take_handle(struct rheap *h)
+{
+    uint32_t handle = h->free;
+    if (handle == RHEAP_NO_HANDLE)
+        return h->n_handles++;
+    h->free = h->place[handle];
+    return handle;
 }
 
 static bool before(const struct rheap_entry *a, const struct rheap_entry *b)
@@ -21,7 +32,7 @@ static bool before(const struct rheap_entry *a, const struct rheap_entry *b)
 static void put(struct rheap *h, uint32_t i, const struct rheap_entry *e)
 {
     h->at[i] = *e;
-    *place(h, e->req) = i + 1;
+    h->place[e->handle] = i;
 }
 
 /* Moves `e` from the hole at i towards the root until its parent comes before it. */
@@ -55,36 +66,40 @@ static void sift_down(struct rheap *h, uint32_t i, struct rheap_entry e)
     put(h, i, &e);
 }
 
-void rheap_init(struct rheap *h, size_t place_offset)
+void rheap_init(struct rheap *h, size_t field)
 {
-    *h = (struct rheap){.place = place_offset};
+    *h = (struct rheap){.field = field, .free = RHEAP_NO_HANDLE};
 }
 
 void rheap_deinit(struct rheap *h)
 {
     mem_free(h->at);
-    h->at = NULL;
-    h->n = 0;
-    h->cap = 0;
+    mem_free(h->place);
+    rheap_init(h, h->field);
 }
 
 bool rheap_reserve(struct rheap *h, uint32_t n)
 {
-    return mem_grow(&h->at, &h->cap, n, sizeof(*h->at)) == 0;
+    return mem_grow(&h->at, &h->cap, n, sizeof(*h->at)) == 0 &&
+           mem_grow(&h->place, &h->cap_place, n, sizeof(*h->place)) == 0;
 }
 
 void rheap_push(struct rheap *h, struct request *r, double key)
 {
-    sift_up(h, h->n++, (struct rheap_entry){.key = key, .arrival = r->arrival, .req = r});
+    struct rheap_entry e = {.key = key, .arrival = r->arrival, .req = r, .handle = take_handle(h)};
+    *handle_of(h, r) = e.handle + 1;
+    sift_up(h, h->n++, e);
 }
 
 bool rheap_remove(struct rheap *h, struct request *r)
 {
-    uint32_t *p = place(h, r);
-    if (!*p)
+    uint32_t *field = handle_of(h, r);
+    if (!*field)
         return false;
-    uint32_t i = *p - 1;
-    *p = 0;
+    uint32_t handle = *field - 1, i = h->place[handle];
+    *field = 0;
+    h->place[handle] = h->free;
+    h->free = handle;
     struct rheap_entry last = h->at[--h->n];
     if (last.req == r)
         return true;
