@@ -211,7 +211,7 @@ static void list_early(struct engine *e, int64_t now)
 static void look_at_queue(struct engine *e, const struct sched_counts *c, int64_t now)
 {
     int64_t real = clock_now_us();
-    if (c->waiting + c->preempted > QUEUE_EAGER && real - e->queue_seen_real_us < QUEUE_PACE_US)
+    if (c->waiting > QUEUE_EAGER && real - e->queue_seen_real_us < QUEUE_PACE_US)
         return;
     e->queue_seen_real_us = real;
     e->n_queue = 0;
@@ -387,7 +387,7 @@ void engine_publish(struct engine *e)
     look_at_queue(e, &c, now);
     s->n_queue = e->n_queue;
     memcpy(s->queue, e->queue, e->n_queue * sizeof *e->queue);
-    s->queue_total = c.waiting + c.preempted;
+    s->queue_total = c.waiting; /* the preempted among them */
     if (s->queue_total < s->n_queue)
         s->queue_total = s->n_queue; /* the list may be a little older than the count */
     fill_counts(e, s, &c, now);

@@ -24,6 +24,12 @@ static bool ended_last(const struct snapshot *s, const void *arg)
     return ev && ev->kind == SNAP_EVENT_FINISH && ev->tag == *(const uint32_t *)arg;
 }
 
+static bool one_preempted(const struct snapshot *s, const void *arg)
+{
+    (void)arg;
+    return s->n_queue == 1 && s->queue[0].state == REQ_PREEMPTED && s->queue_total == 1;
+}
+
 static struct engine_request request(const uint32_t *prompt, uint32_t tag, enum prio prio)
 {
     struct engine_request rq = rig_request(prompt, PROMPT, GEN);
@@ -65,6 +71,9 @@ static void test_preemption_is_told(void **state)
     engine_set_priority(r.engine, low, PRIO_NORMAL);
     rq = request(prompt, 2, PRIO_HIGH);
     rig_submit(&r, &rq, high);
+    rig_pump(&r, 20); /* the engine has taken both before the step under way ends */
+    fake_exec_permit(r.fake, 2);
+    rig_wait_snapshot(&r, one_preempted, NULL); /* listed, and counted once */
     fake_exec_gate(r.fake, false);
     rig_wait_end(&r, high);
     rig_wait_end(&r, low);
