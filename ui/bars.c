@@ -165,6 +165,7 @@ static const struct bar_item {
     {ACTION_STEP, ACTION_NONE, NULL, true, true},
     {ACTION_FIND, ACTION_NONE, NULL, false, true},
     {ACTION_PAGE_UP, ACTION_PAGE_DOWN, "scroll", true, false},
+    {ACTION_PAST_BACK, ACTION_PAST_FORWARD, "past", true, true},
 };
 
 /* The first key of an action that acts here: "F1". "" when there is none. */
