@@ -20,7 +20,8 @@
 #include "engine/engine_internal.h"
 
 enum {
-    IDLE_US = 50000,  /* how often an idle engine publishes */
+    WAIT_US = 50000,  /* how often an engine publishes while requests wait, so that their ageing is seen */
+    IDLE_US = 250000, /* the same with nothing to do: each sample of the rates, and next to no processor time */
     LOOK_US = 200,    /* the shortest it sleeps for something that happens by itself */
     GIVE_UP_MS = 1000 /* beyond stop_ms, before a device is taken to hang */
 };
@@ -160,7 +161,7 @@ static bool step_if_allowed(struct engine *e)
  * after a failed step, if that comes before it is time to publish again. */
 static int64_t idle_us(const struct engine *e)
 {
-    int64_t wait = IDLE_US;
+    int64_t wait = units_have_work(e) ? WAIT_US : IDLE_US;
     if (e->frozen)
         return wait;
     int64_t until = units_idle_us(e);

@@ -1,7 +1,8 @@
 /*
  * The snapshot: all that a viewer may know of the engine, copied out as a plain structure. Published by the engine
- * thread when a step starts (with its plan) and when it ends, and about every 50 ms while idle; read by any thread
- * through engine_snapshot. Panes are pure functions of it. Times are engine time in µs (frozen while the engine is frozen).
+ * thread when a step starts (with its plan), when it ends, and while no step can run about every 50 ms, or 250 ms with
+ * nothing to do; read by any thread through engine_snapshot. Panes are pure functions of it. Times are engine time in µs
+ * (frozen while the engine is frozen).
  */
 #ifndef WEFT_SNAPSHOT_H
 #define WEFT_SNAPSHOT_H
