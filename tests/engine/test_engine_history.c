@@ -19,6 +19,22 @@
 
 enum { BLOCKS = 746 };
 
+/* What the dearest step may cost: 30 us of an optimised build on a machine of its own, and some room for others. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifdef SANITIZED
+enum { LIMIT_NS = 10000000 };
+#elif defined(__OPTIMIZE__)
+enum { LIMIT_NS = 60000 };
+#else
+enum { LIMIT_NS = 200000 };
+#endif
+
 /* A made-up engine: each step changes everything, as its number and a seed say. */
 struct maker {
     struct snapshot s;
@@ -243,7 +259,7 @@ static void test_bounds(void **state)
     assert_true(engine_history_get(h, ROUNDS * EACH - 500, out));
     print_message("64 running, 256 waiting, %d blocks of as many owners: %.1f us a step, %.1f MB in all\n",
                   BLOCKS, (double)best_ns / 1e3, (double)engine_history_bytes(h) / 1e6);
-    assert_true(best_ns < 500000); /* of any build on any machine */
+    assert_true(best_ns < LIMIT_NS);
     snapshot_free(out);
     free(out);
     engine_history_destroy(h);
