@@ -44,6 +44,8 @@ struct record {
     unsigned char data[];
 };
 
+_Static_assert(offsetof(struct record, data) == sizeof(struct record), "a record is copied as one piece");
+
 struct engine_history {
     pthread_mutex_t lock;                      /* over ring, newest, bytes */
     struct record *ring[ENGINE_HISTORY_STEPS]; /* step k is at k % ENGINE_HISTORY_STEPS */
@@ -156,30 +158,28 @@ static struct record *record_create(struct engine_history *h, const struct snaps
 {
     struct buf *b = &h->scratch;
     struct record head = {.step = step->step, .n_events = n_events, .n_rates = n_rates};
-    b->len = 0;
-    b->failed = false;
+    buf_clear(b);
+    buf_add(b, &head, sizeof head); /* its place */
     for (size_t i = 0; i < N_SPANS; i++)
         buf_add(b, (const char *)now + spans[i].from, spans[i].to - spans[i].from);
-    head.at_step = b->len;
+    head.at_step = b->len - sizeof head;
     buf_add(b, step, step_size(step));
-    head.at_requests = b->len;
+    head.at_requests = b->len - sizeof head;
     for (uint32_t i = 0; i < now->n_running; i++)
         put_request(b, &now->running[i]);
     for (uint32_t i = 0; i < now->n_queue; i++)
         put_request(b, &now->queue[i]);
-    head.at_runs = b->len;
+    head.at_runs = b->len - sizeof head;
     head.n_runs = put_runs(b, now->blocks, now->kv_total);
-    head.at_events = b->len;
+    head.at_events = b->len - sizeof head;
     buf_add(b, now->events + now->n_events - n_events, n_events * sizeof *now->events);
-    head.at_rates = b->len;
+    head.at_rates = b->len - sizeof head;
     buf_add(b, now->rates + now->n_rates - n_rates, n_rates * sizeof *now->rates);
-    head.size = sizeof head + b->len;
-    struct record *r = b->failed ? NULL : mem_calloc(1, head.size);
-    if (!r)
+    head.size = b->len;
+    if (b->failed)
         return NULL;
-    *r = head;
-    memcpy(r->data, b->data, b->len);
-    return r;
+    memcpy(b->data, &head, sizeof head);
+    return (void *)mem_memdup(b->data, b->len);
 }
 
 /* Under the lock. */

@@ -1,7 +1,9 @@
 /* Several models in one engine: each has its own executor and scheduler, and they take turns at the device. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -167,6 +169,100 @@ static void test_turns(void **state)
     assert_int_equal(s->models[0].n_steps + s->models[1].n_steps, s->step);
     put_away(s);
     pair_free(&p);
+}
+
+/* ---- many at once ---- */
+
+enum { PRODUCERS = 3, EACH_SENDS = 40 };
+
+struct producer {
+    struct pair *p;
+    uint64_t seed;
+};
+
+static const char *const asked[PRODUCERS] = {"a", "b", "c"};
+
+/* Submits to all models in turn, and takes back some: number i of seed s is "s.i". */
+static void *produce(void *arg)
+{
+    struct producer *me = arg;
+    for (uint32_t i = 0; i < EACH_SENDS; i++) {
+        char id[REQ_ID_MAX];
+        uint32_t prompt[PROMPT];
+        rig_ids(me->seed * 1000 + i, prompt, PROMPT);
+        struct engine_request rq = rig_request(prompt, PROMPT, GEN);
+        snprintf(id, sizeof id, "%u.%u", (unsigned)me->seed, i);
+        rq.id = id;
+        rq.model = asked[i % PRODUCERS];
+        rq.stream = i & 1;
+        engine_submit(me->p->rig.engine, me->p->rig.in, &rq, NULL, NULL);
+        if (i % 5 == 4)
+            engine_cancel(me->p->rig.engine, id);
+        if (i % 7 == 6)
+            engine_set_priority(me->p->rig.engine, id, PRIO_CRITICAL);
+    }
+    return NULL;
+}
+
+/* What came of it: the whole reply, or the beginning of it where it was taken back. */
+static void expect_produced(struct pair *p, uint64_t seed, uint32_t i)
+{
+    static const uint32_t shifts[PRODUCERS] = {0, SHIFT, 2 * SHIFT};
+    char id[REQ_ID_MAX];
+    uint32_t prompt[PROMPT], expect[GEN];
+    snprintf(id, sizeof id, "%u.%u", (unsigned)seed, i);
+    rig_ids(seed * 1000 + i, prompt, PROMPT);
+    rig_expect_shifted(prompt, PROMPT, GEN, shifts[i % PRODUCERS], expect);
+    const struct engine_event *ev = rig_wait_end(&p->rig, id);
+    assert_int_equal(ev->type, ENGINE_FINISH);
+    assert_string_equal(ev->model, asked[i % PRODUCERS]);
+    if (i % 5 != 4)
+        assert_int_equal(ev->reason, FINISH_LENGTH);
+    assert_true(ev->reason == FINISH_CANCELLED || ev->n_tokens == GEN);
+    for (uint32_t k = 0; k < ev->n_tokens; k++)
+        assert_int_equal(ev->tokens[k].id, expect[k]);
+    assert_false(rig_find(&p->rig, id)->bad_order);
+}
+
+/* Three models, three threads that submit, cancel and change priorities, and a reader of snapshots. */
+static void test_three_under_load(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct source c = {0};
+    struct producer producers[PRODUCERS];
+    pthread_t threads[PRODUCERS];
+    pair_init(&p);
+    c.fake = fake_exec_create(RIG_VOCAB, RIG_CTX, 64, 4);
+    c.fake->shift = 2 * SHIFT;
+    p.rig.cfg.n_models = 3;
+    p.rig.cfg.models[2] = model_of("c", &c);
+    p.rig.cfg.prefix_cache = true;
+    p.rig.cfg.preemption = SCHED_PREEMPT_AUTO;
+    p.rig.cfg.max_preemptions = 3;
+    pair_start(&p);
+    for (uint32_t i = 0; i < PRODUCERS; i++) {
+        producers[i] = (struct producer){&p, i + 1};
+        assert_int_equal(pthread_create(&threads[i], NULL, produce, &producers[i]), 0);
+    }
+    for (uint64_t seed = 1; seed <= PRODUCERS; seed++) {
+        for (uint32_t i = 0; i < EACH_SENDS; i++) {
+            expect_produced(&p, seed, i);
+            put_away(look(&p));
+        }
+    }
+    for (uint32_t i = 0; i < PRODUCERS; i++)
+        pthread_join(threads[i], NULL);
+    struct snapshot *s = look(&p);
+    assert_int_equal(s->completed + s->failed + s->rejected, s->completed);
+    assert_int_equal(s->kv_used, 0);
+    uint64_t steps = 0;
+    for (uint32_t i = 0; i < s->n_models; i++)
+        steps += s->models[i].n_steps;
+    assert_int_equal(steps, s->step);
+    put_away(s);
+    pair_free(&p);
+    assert_int_equal(c.n_releases, 1);
 }
 
 /* ---- which model ---- */
@@ -539,6 +635,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_its_own_tokens),
         cmocka_unit_test(test_turns),
+        cmocka_unit_test(test_three_under_load),
         cmocka_unit_test(test_unknown_model),
         cmocka_unit_test(test_configured_twice),
         cmocka_unit_test(test_configured_later),
