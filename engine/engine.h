@@ -184,7 +184,8 @@ struct engine_config {
     const struct engine_observer *observer; /* NULL: none; in place until engine_destroy has returned */
 };
 
-/* Starts the thread; state changes come to every inbox. */
+/* Starts the thread; state changes come to every inbox. On failure each load_ctx is the caller's still, but that of a model
+ * configured before under its name, which has been released. */
 enum weft_rc engine_create(const struct engine_config *cfg, struct engine **out, struct weft_err *err);
 /* Stops: drains for stop_ms, cancels the rest, joins. If the device hangs, gives up after stop_ms + 1 s and leaks it,
  * returning false, so that the process can still end. All inboxes must be closed after this. */

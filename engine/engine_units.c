@@ -121,6 +121,24 @@ void unit_bring_up(struct unit *u)
     units_warn(u->engine);
 }
 
+/* One round through all units. The first failure of the default ends it. */
+static enum weft_rc bring_up_round(struct engine *e, bool warming, struct weft_err *err)
+{
+    for (uint32_t i = 0; i < e->n_units; i++) { /* commands may add to them as it goes */
+        struct unit *u = &e->units[i];
+        if (u->state == ENGINE_FAILED || (i > 0 && atomic_load(&e->stop)))
+            continue;
+        enum weft_rc rc = u->sched ? WEFT_OK : load(u, err); /* when warming: one that was added just now */
+        if (!rc && warming)
+            rc = warm(u, err);
+        if (rc && i == 0)
+            return rc;
+        if (rc)
+            unit_fail(u, err);
+    }
+    return WEFT_OK;
+}
+
 enum weft_rc units_bring_up(struct engine *e, struct weft_err *err)
 {
     enum weft_rc rc = WEFT_OK;
@@ -128,23 +146,12 @@ enum weft_rc units_bring_up(struct engine *e, struct weft_err *err)
     if (e->cfg.limit_memory)
         rc = resource_init(&e->resource, e->cfg.max_memory_mb, e->cfg.critical_memory_mb, stats_machine_mb(),
                            err);
-    for (int warming = 0; warming <= 1 && !rc; warming++) {
-        if (warming && e->cfg.warm)
-            engine_set_state(e, ENGINE_WARMING, NULL);
-        for (uint32_t i = 0; i < e->n_units && !rc; i++) {
-            struct unit *u = &e->units[i];
-            if (u->state == ENGINE_FAILED || (i > 0 && atomic_load(&e->stop)))
-                continue;
-            if (!u->sched) /* in the second round: one that was configured only just now */
-                rc = load(u, err);
-            if (!rc && warming)
-                rc = warm(u, err);
-            if (rc && i > 0) {
-                unit_fail(u, err);
-                rc = WEFT_OK;
-            }
-        }
-    }
+    if (!rc)
+        rc = bring_up_round(e, false, err);
+    if (!rc && e->cfg.warm)
+        engine_set_state(e, ENGINE_WARMING, NULL);
+    if (!rc)
+        rc = bring_up_round(e, true, err);
     if (rc) {
         e->units[0].state = ENGINE_FAILED;
         e->units[0].failure = *err;
