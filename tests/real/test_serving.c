@@ -544,5 +544,7 @@ int main(void)
         cmocka_unit_test(forks_copy_on_write),
         cmocka_unit_test(critical_amid_sixteen_low),
     };
-    return cmocka_run_group_tests(tests, real_open_device, real_close_device);
+    const struct CMUnitTest int8[] = {cmocka_unit_test(point_17_one_output)};
+    return cmocka_run_group_tests(tests, real_open_device, real_close_device) +
+           cmocka_run_group_tests_name("int8", int8, real_open_device_int8, real_close_device);
 }

@@ -25,9 +25,8 @@ static struct exec *device;
 
 /* ---- the device ---- */
 
-int real_open_device(void **state)
+static int open_device(const char *precision)
 {
-    (void)state;
     const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
     struct weft_err err = {0};
     log_set_level(LOG_ERROR);
@@ -36,7 +35,7 @@ int real_open_device(void **state)
     else
         snprintf(model_path, sizeof model_path, "%s/.local/share/weft/" MODEL, home ? home : "");
     struct exec_cl_config cfg = {.device = "auto",
-                                 .precision = "auto",
+                                 .precision = precision,
                                  .cache_dir = TEST_BINARY_DIR "/kernel-cache",
                                  .block_tokens = REAL_BLOCK_TOKENS,
                                  .n_blocks = REAL_BLOCKS,
@@ -50,6 +49,18 @@ int real_open_device(void **state)
     }
     print_message("%s, %s\n", device->info.device, device->info.precision);
     return device->info.n_park_slots >= REAL_PARK_SLOTS ? 0 : -1;
+}
+
+int real_open_device(void **state)
+{
+    (void)state;
+    return open_device("auto");
+}
+
+int real_open_device_int8(void **state)
+{
+    (void)state;
+    return open_device("int8");
 }
 
 int real_close_device(void **state)
