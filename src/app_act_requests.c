@@ -57,6 +57,8 @@ void act_prio(struct app *a, const char *args)
 void act_stop(struct app *a, const char *args)
 {
     bool stopped = app_stop(a, app_session(a));
+    if (!stopped && !args && act_leave_edit(a))
+        return;
     if (!stopped && args)
         app_toast(a, TOAST_INFO, "no reply is under way in this session");
     else if (!stopped)
@@ -86,6 +88,8 @@ void act_interrupt(struct app *a, const char *args)
         app_toast(a, TOAST_INFO, "stopped; Ctrl-C again quits");
     else if (editor_busy())
         editor_abort();
+    else if (act_leave_edit(a))
+        return;
     else if (e.len)
         editor_set("", 0);
     else

@@ -112,6 +112,12 @@ static app_action_fn *const actions[ACTION_COUNT] = {
     [ACTION_PAST_BACK] = act_past_back,
     [ACTION_PAST_FORWARD] = act_past_forward,
     [ACTION_WHY] = act_why,
+    [ACTION_REGEN] = act_regen,
+    [ACTION_CONTINUE] = act_continue,
+    [ACTION_EDIT] = act_edit,
+    [ACTION_PAUSE] = act_pause,
+    [ACTION_RESUME] = act_resume,
+    [ACTION_QUEUE] = act_queue,
 };
 
 void app_act(struct app *a, enum action action, const char *args)
@@ -129,6 +135,7 @@ const char *app_argument(struct app *a, enum action action, size_t i, const char
     case ACTION_THEME: found = act_theme_item(a, i, &item); break;
     case ACTION_LAYOUT: found = act_layout_item(a, i, &item); break;
     case ACTION_PRIO: found = act_prio_item(a, i, &item); break;
+    case ACTION_QUEUE: found = act_queue_item(a, i, &item); break;
     case ACTION_SET:
         item.label = slash_setting(i, &item.detail);
         found = true;

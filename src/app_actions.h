@@ -17,6 +17,11 @@ app_action_fn act_new, act_rename, act_delete, act_clear, act_goto, act_next, ac
 /* app_act_files.c: what is kept */
 app_action_fn act_export, act_save, act_load, act_search;
 
+/* app_act_chat.c: the chat's end */
+app_action_fn act_regen, act_continue, act_edit, act_pause, act_resume, act_queue;
+/* Gives up an edit that was begun; false: none was. */
+bool act_leave_edit(struct app *a);
+
 /* app_act_requests.c: requests and engine */
 app_action_fn act_prio_up, act_prio_down, act_prio, act_stop, act_cancel, act_interrupt, act_freeze, act_step,
     act_stats;
@@ -37,6 +42,6 @@ size_t act_chosen(const struct app *a);
 struct session *act_chosen_session(const struct app *a);
 
 /* Rows of the lists that an action without arguments opens; also its completions. */
-app_item_fn act_prio_item, act_layout_item, act_theme_item;
+app_item_fn act_prio_item, act_layout_item, act_theme_item, act_queue_item;
 
 #endif

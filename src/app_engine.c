@@ -8,27 +8,43 @@
 #include "engine/model/chat_template.h"
 #include "engine/model/tokenizer.h"
 
-/* Measures a conversation as the engine will: rendered with the model's template, in tokens. 0 when it can't
- * be told, and the engine will say why. */
-static size_t count_tokens(void *ctx, const struct chat_message *messages, size_t n)
+/* The prompt for a reply, as the engine makes it: rendered with the model's template, in tokens. False when it can't be
+ * made, and the engine will say why. */
+static bool encode_chat(const struct model *m, const struct chat_message *messages, size_t n,
+                        struct tok_ids *ids)
 {
-    const struct model *m = ctx;
     struct chat_rendered text = {0};
-    struct tok_ids ids = {0};
-    size_t count = 0, n_bos = 0, n_eos = 0;
+    size_t n_bos = 0, n_eos = 0;
+    bool made = false;
     const char *bos = tok_bos(m->tok) >= 0 ? tok_bytes(m->tok, (uint32_t)tok_bos(m->tok), &n_bos) : "";
     const char *eos = tok_eos(m->tok) >= 0 ? tok_bytes(m->tok, (uint32_t)tok_eos(m->tok), &n_eos) : "";
     char *bos_token = mem_memdup(bos, n_bos), *eos_token = mem_memdup(eos, n_eos);
     if (bos_token && eos_token && m->chat) {
         struct chat_vars vars = {bos_token, eos_token, true, clock_unix_ms() / 1000};
-        if (chat_template_render(m->chat, messages, n, &vars, &text, NULL) == WEFT_OK &&
-            tok_encode(m->tok, text.text, text.len, TOK_MARKED, text.foreign, &ids, NULL) == WEFT_OK)
-            count = ids.n;
+        made = chat_template_render(m->chat, messages, n, &vars, &text, NULL) == WEFT_OK &&
+               tok_encode(m->tok, text.text, text.len, TOK_MARKED, text.foreign, ids, NULL) == WEFT_OK;
     }
-    tok_ids_free(&ids);
     chat_rendered_free(&text);
     mem_free(bos_token);
     mem_free(eos_token);
+    return made;
+}
+
+/* The prompt of a reply that goes on: the one it began with, then as much as there is of it. In tokens, because in a
+ * template every reply is over. */
+static bool encode_going_on(const struct model *m, const struct session_prompt *p, struct tok_ids *ids)
+{
+    const struct chat_message *reply = &p->messages[p->n_messages - 1];
+    return encode_chat(m, p->messages, p->n_messages - 1, ids) &&
+           tok_encode(m->tok, reply->content, reply->content_len, TOK_PLAIN, NULL, ids, NULL) == WEFT_OK;
+}
+
+/* Measures a conversation; 0: it can't be told. */
+static size_t count_tokens(void *ctx, const struct chat_message *messages, size_t n)
+{
+    struct tok_ids ids = {0};
+    size_t count = encode_chat(ctx, messages, n, &ids) ? ids.n : 0;
+    tok_ids_free(&ids);
     return count;
 }
 
@@ -53,13 +69,21 @@ static size_t context_limit(const struct app *a, const struct model *m)
     return limit && pool && pool < limit ? pool : limit;
 }
 
-/* Asks the engine for a reply to the session's last turn. */
+/* The model that a session's requests go to, where the console can see it: that is the default. */
+static const struct model *model_of(const struct app *a, const struct session *s)
+{
+    return *s->model && strcmp(s->model, a->snap->model) != 0 ? NULL : engine_model(a->engine);
+}
+
+/* Asks the engine for a reply to the session's last turn; or, when that is a reply, to go on with it. */
 static void ask(struct app *a, struct session *s)
 {
     struct weft_err err;
     struct session_prompt prompt;
+    struct tok_ids ids = {0};
     char id[REQ_ID_MAX];
-    const struct model *m = engine_model(a->engine);
+    const struct model *m = model_of(a, s);
+    bool on = session_can_go_on(s);
     bool sim = a->options->sim;
     if (!session_prompt(s,
                         sim ? count_simulated
@@ -71,6 +95,7 @@ static void ask(struct app *a, struct session *s)
         return;
     }
     struct engine_request request = {
+        .model = s->model,
         .messages = prompt.messages,
         .n_messages = prompt.n_messages,
         .stream = true,
@@ -83,13 +108,27 @@ static void ask(struct app *a, struct session *s)
     if (prompt.left_out)
         session_note(s, "the chat has outgrown the context: %zu of its oldest turns %s left out from here on",
                      prompt.left_out, prompt.left_out == 1 ? "is" : "are");
+    if (on && m) {
+        request.messages = NULL;
+        request.n_messages = 0;
+        if (!encode_going_on(m, &prompt, &ids)) {
+            weft_err_set(&err, WEFT_INVALID_REQUEST, "%s: the chat doesn't fit the model's template",
+                         m->name);
+            session_fail(s, &err);
+            goto out;
+        }
+        request.ids = ids.id;
+        request.n_ids = ids.n;
+    }
     if (engine_submit(a->engine, a->inbox, &request, id, &err) != WEFT_OK) {
         session_fail(s, &err);
-    } else if (!session_ask(s, id)) {
+    } else if (!(on ? session_ask_on(s, id) : session_ask(s, id))) {
         engine_cancel(a->engine, id);
         weft_err_nomem(&err, "session_ask", 0);
         session_fail(s, &err);
     }
+out:
+    tok_ids_free(&ids);
     mem_free(prompt.messages);
 }
 
@@ -97,13 +136,44 @@ static void ask(struct app *a, struct session *s)
  */
 static void ask_next(struct app *a, struct session *s)
 {
-    while (!session_busy(s) && session_next(s))
+    while (!session_busy(s) && !s->paused && session_next(s))
         ask(a, s);
+}
+
+bool app_ask(struct app *a, struct session *s)
+{
+    bool on = session_can_go_on(s);
+    if (session_busy(s) || !s->n_turns)
+        return false;
+    if (on && !a->options->sim && !model_of(a, s)) {
+        app_toast(a, TOAST_ERROR,
+                  a->state == ENGINE_READY
+                      ? "only the default model goes on with a reply; /regen makes another"
+                      : "the model isn't ready yet: it can't go on with a reply");
+        return false;
+    }
+    ask(a, s);
+    return session_busy(s);
+}
+
+void app_resume(struct app *a, struct session *s)
+{
+    s->paused = false;
+    if (session_busy(s)) /* it is being cut off: what follows then, goes on */
+        return;
+    if (s->cut) {
+        s->cut = false;
+        app_ask(a, s);
+    }
+    ask_next(a, s);
 }
 
 void app_say(struct app *a, const char *text, size_t n)
 {
     struct session *s = app_session(a);
+    if (s->edits && !session_busy(s))
+        session_rewind(s, s->edits - 1);
+    s->edits = 0;
     if (!session_say(s, text, n))
         app_toast(a, TOAST_ERROR, "out of memory for a message of %zu bytes", n);
     else if (!session_busy(s) && !s->n_queue)
@@ -183,7 +253,8 @@ static void on_request(struct app *a, const struct engine_event *ev)
     case ENGINE_TOKENS: session_reply(s, ev->text, ev->text_len); break;
     case ENGINE_FINISH:
         session_end(s, ev);
-        ask_next(a, s);
+        if (!s->paused)
+            app_resume(a, s);
         break;
     default: return;
     }

@@ -41,6 +41,15 @@ static void feed(struct app *a, const struct decoder_event *ev)
     a->completion_hidden = false;
 }
 
+void app_edit_message(const char *text)
+{
+    editor_set(text, strlen(text));
+    if (text[0] == '/') { /* else it would be a command */
+        editor_set("/", 1);
+        editor_insert(text, strlen(text));
+    }
+}
+
 /* Up on an empty line takes back the message that was queued last, to be edited or thrown away. */
 static bool take_back_queued(struct app *a, ui_key key)
 {
@@ -50,7 +59,7 @@ static bool take_back_queued(struct app *a, ui_key key)
     char *text = key == UI_KEY_UP && !e.len && s->n_queue ? session_unqueue(s) : NULL;
     if (!text)
         return false;
-    editor_set(text, strlen(text));
+    app_edit_message(text);
     mem_free(text);
     app_toast(a, TOAST_INFO, "taken back from the queue: edit it and press Enter, or clear it");
     return true;

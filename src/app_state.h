@@ -131,6 +131,8 @@ void app_focus(struct app *a, enum pane_id pane);
 /* --- app_keys.c --- */
 /* Everything that has been typed so far; `timed_out`: the rest of an escape sequence didn't come. */
 void app_input(struct app *a, bool timed_out);
+/* Puts a message into the input line, such that Enter sends it. */
+void app_edit_message(const char *text);
 /* For readline: candidates for a command and its arguments. */
 const char *app_complete(void *app, const char *line, size_t n, size_t start, size_t index);
 
@@ -169,6 +171,11 @@ void overlay_view(struct app *a, struct view_overlay *out);
 void app_engine_events(struct app *a);
 /* What the user typed as a message to the session in front. */
 void app_say(struct app *a, const char *text, size_t n);
+/* Asks for a reply to its last question or, where the chat ends in a reply, to go on with that. False: none is under way
+ * now, and if there is a reason the screen says it. */
+bool app_ask(struct app *a, struct session *s);
+/* Goes on with what a pause cut off or held back. */
+void app_resume(struct app *a, struct session *s);
 /* Cancels the session's request; false when there is none. */
 bool app_stop(struct app *a, struct session *s);
 /* Sets a session's priority, acting on its request whether it waits or runs. */

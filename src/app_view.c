@@ -16,6 +16,7 @@ static void fill_session(const struct session *s, struct view_session *out)
         .title = s->title,
         .prio = s->prio,
         .busy = session_busy(s),
+        .paused = s->paused,
         .failed = s->failed,
         .unread = s->unread,
         .n_unread = s->n_unread,
@@ -71,10 +72,18 @@ static const char *input_hint(const struct app *a)
     case ENGINE_WARMING: return "type ahead: it waits until the model is ready";
     default: break;
     }
+    if (app_session(a)->paused)
+        return "paused: what you send waits, /resume goes on";
     if (app_session(a)->n_queue)
         return "Up takes back the message that waits";
     return session_busy(app_session(a)) ? "type on: Enter queues your message"
                                         : "Enter sends · / for commands";
+}
+
+/* What readline shows, or that the message being typed takes another's place. */
+static const char *input_prompt(const struct app *a, const struct editor_view *e)
+{
+    return !e->prompt && app_session(a)->edits ? "instead: " : e->prompt;
 }
 
 static void fill_view(struct app *a, struct view *v)
@@ -101,7 +110,7 @@ static void fill_view(struct app *a, struct view *v)
     };
     memcpy(v->scroll, a->scroll, sizeof v->scroll);
     if (!a->overlay.draft) /* else the line being edited is the overlay's */
-        v->input = (struct view_input){e.prompt, e.text, e.len, e.point, input_hint(a)};
+        v->input = (struct view_input){input_prompt(a, &e), e.text, e.len, e.point, input_hint(a)};
     if (a->overlay.kind != OVERLAY_NONE)
         overlay_view(a, &v->overlay);
     else

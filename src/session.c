@@ -114,21 +114,21 @@ bool session_set_system(struct session *s, const char *text)
     return true;
 }
 
-static bool add_turn(struct session *s, enum session_role role, const char *text, size_t n)
+static bool add_turn(struct session *s, enum session_role role, const char *text, size_t n, size_t shown)
 {
     char *copy = mem_memdup(text, n);
     if (!copy || mem_grow(&s->turns, &s->cap_turns, s->n_turns + 1, sizeof *s->turns) != 0) {
         mem_free(copy);
         return false;
     }
-    s->turns[s->n_turns++] = (struct session_turn){role, copy, n};
+    s->turns[s->n_turns++] = (struct session_turn){role, copy, n, shown};
     return true;
 }
 
 /* A question becomes a turn, and goes into the session's file. */
 static bool add_question(struct session *s, const char *text, size_t n)
 {
-    if (!add_turn(s, SESSION_USER, text, n))
+    if (!add_turn(s, SESSION_USER, text, n, SIZE_MAX))
         return false;
     if (!s->saved || store_user(s->saved, text, n))
         return true;
@@ -138,13 +138,13 @@ static bool add_question(struct session *s, const char *text, size_t n)
 
 bool session_say(struct session *s, const char *text, size_t n)
 {
-    bool waits = session_busy(s) || s->n_queue;
+    bool waits = session_busy(s) || s->n_queue || s->paused;
     if (!waits) {
         if (!add_question(s, text, n))
             return false;
         if (s->n_turns == 1 && !s->titled)
             title_from(s, text, n);
-        transcript_add(s->transcript, MSG_USER, text, n);
+        s->turns[s->n_turns - 1].shown = transcript_add(s->transcript, MSG_USER, text, n);
         return true;
     }
     char *copy = mem_memdup(text, n);
@@ -186,7 +186,8 @@ bool session_next(struct session *s)
     /* The question goes to the end of the chat, those behind it follow once its reply has a place
      * (session_ask). */
     hide_queue(s, 0);
-    transcript_add(s->transcript, MSG_USER, s->queue[0].text, s->queue[0].len);
+    s->turns[s->n_turns - 1].shown =
+        transcript_add(s->transcript, MSG_USER, s->queue[0].text, s->queue[0].len);
     mem_free(s->queue[0].text);
     memmove(s->queue, s->queue + 1, --s->n_queue * sizeof *s->queue);
     return true;
@@ -206,18 +207,74 @@ void session_drop_queue(struct session *s)
     free_queue(s);
 }
 
+/* A request is out: its reply stands in the transcript at `shown`. */
+static void begin_reply(struct session *s, const char *id, size_t shown)
+{
+    snprintf(s->request, sizeof s->request, "%s", id);
+    s->reply_shown = shown;
+    s->stopping = s->failed = s->cut = false;
+}
+
 bool session_ask(struct session *s, const char *id)
 {
     hide_queue(s, 0);
     size_t shown = transcript_add(s->transcript, MSG_ASSISTANT, "", 0);
     if (shown != SIZE_MAX) {
-        snprintf(s->request, sizeof s->request, "%s", id);
-        s->reply_shown = shown;
-        s->stopping = s->failed = false;
+        begin_reply(s, id, shown);
         buf_clear(&s->reply);
+        s->reply_from = 0;
     }
     show_queue(s);
     return shown != SIZE_MAX;
+}
+
+bool session_can_go_on(const struct session *s)
+{
+    return !session_busy(s) && s->n_turns && s->turns[s->n_turns - 1].role == SESSION_ASSISTANT;
+}
+
+bool session_ask_on(struct session *s, const char *id)
+{
+    const struct session_turn *last = &s->turns[s->n_turns - 1];
+    size_t shown = last->shown;
+    buf_clear(&s->reply);
+    if (!buf_add(&s->reply, last->text, last->len) ||
+        !transcript_reopen(s->transcript, shown, last->text, last->len))
+        return false;
+    free_turns(s, s->n_turns - 1);
+    if (s->saved) { /* the file's copy grows too: the end that it has is taken back */
+        store_keep(s->saved, s->n_turns);
+        store_reply(s->saved, s->reply.data, s->reply.len);
+    }
+    s->reply_from = s->reply.len;
+    begin_reply(s, id, shown);
+    return true;
+}
+
+size_t session_last_question(const struct session *s)
+{
+    for (size_t i = s->n_turns; i-- > 0;)
+        if (s->turns[i].role == SESSION_USER)
+            return i;
+    return SIZE_MAX;
+}
+
+void session_rewind(struct session *s, size_t n)
+{
+    if (n >= s->n_turns)
+        return;
+    hide_queue(s, 0);
+    /* From the first of them on all goes: what was remarked on them, too. One that memory was short for isn't shown. */
+    size_t from = SIZE_MAX;
+    for (size_t i = n; i < s->n_turns && from == SIZE_MAX; i++)
+        from = s->turns[i].shown;
+    for (size_t i = transcript_count(s->transcript); i-- > from;)
+        transcript_remove(s->transcript, i);
+    free_turns(s, n);
+    if (s->saved)
+        store_keep(s->saved, n);
+    s->cut = false;
+    show_queue(s);
 }
 
 bool session_reply(struct session *s, const char *text, size_t n)
@@ -253,11 +310,13 @@ const char *session_ended(enum finish_reason reason)
 void session_end(struct session *s, const struct engine_event *finish)
 {
     /* The event has the whole text: what the stream lacked, if anything, is added. */
-    if (finish->text_len > s->reply.len)
-        session_reply(s, finish->text + s->reply.len, finish->text_len - s->reply.len);
+    size_t came = s->reply.len - s->reply_from;
+    if (finish->text_len > came)
+        session_reply(s, finish->text + came, finish->text_len - came);
+    s->cut = s->cut && finish->reason == FINISH_CANCELLED;
     if (s->reply.len)
-        add_turn(s, SESSION_ASSISTANT, s->reply.data, s->reply.len);
-    else
+        add_turn(s, SESSION_ASSISTANT, s->reply.data, s->reply.len, s->reply_shown);
+    else if (!s->cut)
         take_back_question(s);
     struct reply_stats stats = {
         .ttft_ms = or_none(finish->timing.ttft_ms),
@@ -281,7 +340,14 @@ void session_end(struct session *s, const struct engine_event *finish)
 
 void session_fail(struct session *s, const struct weft_err *err)
 {
-    if (session_busy(s)) {
+    bool going_on = session_busy(s) && s->reply_from;
+    if (going_on) {
+        s->request[0] = 0;
+        hide_queue(s, 0);
+        transcript_end(s->transcript, s->reply_shown, NULL);
+        add_turn(s, SESSION_ASSISTANT, s->reply.data, s->reply.len, s->reply_shown);
+        session_save_end(s, &(struct reply_stats){.ttft_ms = -1, .tps = -1, .queue_ms = -1}, FINISH_ERROR);
+    } else if (session_busy(s)) {
         size_t gone = s->reply_shown;
         s->request[0] = 0;
         hide_queue(s, 0);
@@ -289,7 +355,9 @@ void session_fail(struct session *s, const struct weft_err *err)
     } else {
         hide_queue(s, 0);
     }
-    take_back_question(s);
+    if (!going_on)
+        take_back_question(s);
+    s->cut = false;
     s->failed = true;
     session_error(s, err);
     show_queue(s);
@@ -321,8 +389,8 @@ void session_clear(struct session *s)
     free_queue(s);
     transcript_clear(s->transcript);
     s->request[0] = 0;
-    s->first_turn = 0;
-    s->failed = s->unread = false;
+    s->first_turn = s->edits = s->reply_from = 0;
+    s->failed = s->unread = s->cut = s->paused = false;
     s->n_unread = 0;
     s->last_ttft_ms = s->last_tps = -1;
     buf_clear(&s->reply);

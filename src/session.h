@@ -35,6 +35,7 @@ struct session_turn {
     enum session_role role;
     char *text; /* mem_free; NUL-terminated */
     size_t len;
+    size_t shown; /* its index in the transcript; messages that wait always stand behind it */
 };
 
 /* A message that waits for the reply under way to end. */
@@ -65,7 +66,12 @@ struct session {
     char request[REQ_ID_MAX]; /* the request that is out; "" for none */
     struct buf reply;         /* its text so far */
     size_t reply_shown;       /* its index in the transcript */
+    size_t reply_from;        /* how much of it there was when it was gone on with: bytes */
     bool stopping;            /* the user stopped it: no need to say so twice */
+    bool paused;              /* nothing is asked until the user says so */
+    bool cut;                 /* a pause cut the reply off, or is about to: it is to be gone on with */
+    size_t edits;             /* 1 + the turn that the next message takes the place of; 0: none */
+    char model[96];           /* that its requests go to; "": the default */
 
     /* Its file, which turns and replies go into as they happen; NULL: it is kept nowhere. The store's. */
     struct store_session *saved;
@@ -106,13 +112,23 @@ void session_drop_queue(struct session *s);
 
 /* A request is out, by this id: an empty reply appears. */
 bool session_ask(struct session *s, const char *id);
+/* The same, to go on with the chat's last turn, a reply. */
+bool session_ask_on(struct session *s, const char *id);
+/* Whether the chat ends in a reply that can be gone on with; no request is out. */
+bool session_can_go_on(const struct session *s);
+/* The index of the last question among the turns; SIZE_MAX: there is none. */
+size_t session_last_question(const struct session *s);
+/* Forgets the turns from index n on, on the screen and on disk. No request is out. */
+void session_rewind(struct session *s, size_t n);
 /* A piece of the reply. */
 bool session_reply(struct session *s, const char *text, size_t n);
-/* The reply is complete, or what there is of it when the request was stopped or failed. */
+/* The reply is complete, or what there is of it when the request was stopped or failed. A question whose reply was cut
+ * off by a pause before it began stays. */
 void session_end(struct session *s, const struct engine_event *finish);
 /* How a reply ended, as the screen says it: "stopped" …; NULL for an ordinary end. */
 const char *session_ended(enum finish_reason reason);
-/* The request was refused: the question it came from is no turn any more, so that it can be asked again. */
+/* The request was refused: the question it came from is no turn any more, so that it can be asked again; a reply that was
+ * to go on stays as it was. */
 void session_fail(struct session *s, const struct weft_err *err);
 
 /* What is kept of it beside its turns. The strings are the session's. */

@@ -16,6 +16,7 @@ void session_settings(const struct session *s, struct store_settings *out)
         .sampling = s->sampling,
         .max_tokens = s->max_tokens,
     };
+    snprintf(out->model, sizeof out->model, "%s", s->model);
 }
 
 void session_save(struct session *s)
@@ -71,7 +72,7 @@ static bool restore_message(struct session *s, const struct store_message *m)
         return false;
     }
     s->turns[s->n_turns++] =
-        (struct session_turn){reply ? SESSION_ASSISTANT : SESSION_USER, copy, m->text.len};
+        (struct session_turn){reply ? SESSION_ASSISTANT : SESSION_USER, copy, m->text.len, shown};
     if (reply)
         transcript_end(s->transcript, shown, &stats);
     return true;
@@ -84,6 +85,7 @@ bool session_restore(struct session *s, const struct store_chat *c)
     s->prio = c->settings.prio;
     s->sampling = c->settings.sampling;
     s->max_tokens = c->settings.max_tokens;
+    snprintf(s->model, sizeof s->model, "%s", c->settings.model);
     if (!session_set_system(s, c->settings.system))
         return false;
     for (size_t i = 0; i < c->n_messages; i++)

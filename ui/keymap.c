@@ -35,7 +35,8 @@ const struct action_info keymap_actions[] = {
     {ACTION_RENAME, GROUP_SESSIONS, "rename", "/rename", "[TITLE]", NULL, "rename the session"},
     {ACTION_DELETE, GROUP_SESSIONS, "delete", "/delete", NULL, NULL, "delete the session (asks first)"},
     {ACTION_CLEAR, GROUP_SESSIONS, "clear", "/clear", NULL, NULL, "forget the session's messages"},
-    {ACTION_EXPORT, GROUP_SESSIONS, "export", "/export", "[md|json] [PATH]", NULL, "write the chat to a file"},
+    {ACTION_EXPORT, GROUP_SESSIONS, "export", "/export", "[md|json] [PATH]", NULL,
+     "write the chat to a file"},
     {ACTION_SAVE, GROUP_SESSIONS, "save", "/save", "[PATH]", NULL, "write the chat as JSON, for /load"},
     {ACTION_LOAD, GROUP_SESSIONS, "load", "/load", "[PATH]", NULL, "open a kept session or an exported chat"},
     {ACTION_SEARCH, GROUP_SESSIONS, "search", "/search", "[TEXT]", NULL, "find text in all sessions"},
@@ -69,6 +70,13 @@ const struct action_info keymap_actions[] = {
     {ACTION_PAST_FORWARD, GROUP_REQUESTS, "step-forward", NULL, NULL, NULL,
      "the step after, up to the present"},
     {ACTION_WHY, GROUP_REQUESTS, "why", "/why", NULL, NULL, "say why the session waits, or is that fast"},
+    {ACTION_REGEN, GROUP_SESSIONS, "regenerate", "/regen", NULL, NULL, "make the last reply anew"},
+    {ACTION_CONTINUE, GROUP_SESSIONS, "continue", "/continue", NULL, NULL, "go on with the last reply"},
+    {ACTION_EDIT, GROUP_SESSIONS, "edit", "/edit", NULL, NULL, "change your last message and send it again"},
+    {ACTION_PAUSE, GROUP_REQUESTS, "pause", "/pause", NULL, NULL,
+     "pause the session: its reply is cut off, what is sent waits"},
+    {ACTION_RESUME, GROUP_REQUESTS, "resume", "/resume", NULL, NULL, "go on where the pause began"},
+    {ACTION_QUEUE, GROUP_REQUESTS, "queue", "/queue", "[clear]", NULL, "drop the messages that wait"},
 };
 
 _Static_assert(sizeof keymap_actions / sizeof keymap_actions[0] == ACTION_COUNT - 1, "a row for each action");

@@ -97,6 +97,14 @@ void transcript_end(struct transcript *t, size_t i, const struct reply_stats *st
         m->stats = *stats;
 }
 
+bool transcript_reopen(struct transcript *t, size_t i, const char *text, size_t n)
+{
+    if (!transcript_set_text(t, i, text, n))
+        return false;
+    t->messages[i].ended = t->messages[i].has_stats = false;
+    return true;
+}
+
 void transcript_set_kind(struct transcript *t, size_t i, enum message_kind kind)
 {
     if (i >= t->n)

@@ -41,6 +41,8 @@ size_t transcript_add(struct transcript *t, enum message_kind kind, const char *
 bool transcript_append(struct transcript *t, size_t i, const char *text, size_t n);
 /* The stream of message i has ended; stats may be NULL. */
 void transcript_end(struct transcript *t, size_t i, const struct reply_stats *stats);
+/* A reply that has ended goes on: its whole text so far, as it came (ending trims it). False as above. */
+bool transcript_reopen(struct transcript *t, size_t i, const char *text, size_t n);
 /* For a queued message that is sent now, or edited. */
 void transcript_set_kind(struct transcript *t, size_t i, enum message_kind kind);
 bool transcript_set_text(struct transcript *t, size_t i, const char *text, size_t n);

@@ -63,6 +63,13 @@ static const char *transcript(void)
     return out;
 }
 
+static void exchange(const char *question, const char *reply)
+{
+    say(question);
+    session_ask(s, "r");
+    answer(reply, FINISH_STOP);
+}
+
 static void question_and_answer(void **state)
 {
     (void)state;
@@ -154,6 +161,74 @@ static void dropping_and_clearing(void **state)
     assert_string_equal(transcript(), "u:new");
 }
 
+static void replies_go_on(void **state)
+{
+    (void)state;
+    struct weft_err err;
+    weft_err_set(&err, WEFT_QUEUE_FULL, "full");
+    assert_false(session_can_go_on(s));
+    exchange("first", "half a ");
+    assert_true(session_can_go_on(s));
+    assert_true(session_ask_on(s, "r2"));
+    assert_false(session_can_go_on(s));
+    assert_int_equal(s->n_turns, 1);
+    assert_string_equal(transcript(), "u:first|a:half a ");
+    session_reply(s, "rep", 3);
+    say("second");
+    answer("reply", FINISH_STOP); /* the event has what is new, and two bytes that the stream lacked */
+    assert_string_equal(s->turns[1].text, "half a reply");
+    assert_string_equal(transcript(), "u:first|a:half a reply|q:second");
+    session_ask_on(s, "r3");
+    session_fail(s, &err); /* refused: the reply stays as it was */
+    assert_int_equal(s->n_turns, 2);
+    assert_string_equal(s->turns[1].text, "half a reply");
+    assert_string_equal(transcript(), "u:first|a:half a reply|e:QUEUE_FULL: full|q:second");
+}
+
+static void chats_are_rewound(void **state)
+{
+    (void)state;
+    assert_int_equal(session_last_question(s), SIZE_MAX);
+    exchange("q1", "a1");
+    session_note(s, "remark");
+    exchange("q2", "a2");
+    s->paused = true;
+    say("later"); /* waits */
+    assert_int_equal(session_last_question(s), 2);
+    assert_string_equal(transcript(), "u:q1|a:a1|n:remark|u:q2|a:a2|q:later");
+    session_rewind(s, 4);
+    assert_string_equal(transcript(), "u:q1|a:a1|n:remark|u:q2|a:a2|q:later");
+    session_rewind(s, 3);
+    assert_string_equal(transcript(), "u:q1|a:a1|n:remark|u:q2|q:later");
+    session_rewind(s, 1);
+    assert_string_equal(transcript(), "u:q1|q:later");
+    assert_int_equal(s->n_turns, 1);
+    session_rewind(s, 0);
+    assert_string_equal(transcript(), "q:later");
+    s->paused = false;
+    assert_true(session_next(s));
+    session_ask(s, "r");
+    answer("fine", FINISH_STOP);
+    session_rewind(s, 1);
+    assert_string_equal(transcript(), "u:later");
+}
+
+static void a_pause_keeps_the_question(void **state)
+{
+    (void)state;
+    say("first");
+    session_ask(s, "r1");
+    s->paused = s->cut = true;
+    answer("", FINISH_CANCELLED);
+    assert_true(s->cut);
+    assert_int_equal(s->n_turns, 1);
+    session_ask(s, "r2");
+    assert_false(s->cut);
+    s->cut = true;
+    answer("done meanwhile", FINISH_STOP);
+    assert_false(s->cut); /* there is nothing to go on with */
+}
+
 static void titles(void **state)
 {
     (void)state;
@@ -177,13 +252,6 @@ static size_t ten_each(void *ctx, const struct chat_message *messages, size_t n)
     (void)messages;
     ++*(int *)ctx;
     return 10 * n;
-}
-
-static void exchange(const char *question, const char *reply)
-{
-    say(question);
-    session_ask(s, "r");
-    answer(reply, FINISH_STOP);
 }
 
 static void prompts_fit_the_context(void **state)
@@ -259,6 +327,9 @@ int main(void)
         TEST(messages_wait_in_order),
         TEST(a_refused_question_can_be_asked_again),
         TEST(dropping_and_clearing),
+        TEST(replies_go_on),
+        TEST(chats_are_rewound),
+        TEST(a_pause_keeps_the_question),
         TEST(titles),
         TEST(prompts_fit_the_context),
         TEST(out_of_memory_changes_nothing),
