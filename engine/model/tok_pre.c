@@ -205,7 +205,7 @@ struct split {
  * before the next pass overwrites it. */
 static enum weft_rc split_from(const struct split *s, size_t pass, const char *text, size_t n)
 {
-    if (pass == s->pre->n)
+    if (pass >= PASSES_MAX || pass >= s->pre->n)
         return s->piece(s->ctx, text, n);
 
     const PCRE2_SIZE *found = pcre2_get_ovector_pointer(s->scratch->match);
