@@ -9,12 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <yaml.h>
-
 #include "engine/base/mem.h"
+#include "engine/base/yamldoc.h"
 #include "src/config_internal.h"
 
-enum { PATH_MAX_BYTES = 128, DEPTH_MAX = 8 };
+enum { PATH_MAX_BYTES = 128 };
 
 /* One source being applied. */
 struct load {
@@ -134,87 +133,23 @@ static enum weft_rc apply_mapping(struct load *l, const char *section, yaml_node
     return rc;
 }
 
-/* libyaml's complaint, with its line. */
-static enum weft_rc refuse_syntax(const struct load *l, const yaml_parser_t *parser, struct weft_err *err)
-{
-    if (parser->error == YAML_MEMORY_ERROR)
-        return weft_err_nomem(err, "YAML parser", 0);
-    struct config_place place = l->place;
-    size_t line = parser->error == YAML_READER_ERROR ? 0 : parser->problem_mark.line + 1;
-    place.line = l->inline_text ? 0 : (unsigned)line;
-    char problem[256];
-    snprintf(problem, sizeof problem, "not YAML: %s%s%s", parser->problem ? parser->problem : "unreadable",
-             parser->context ? " " : "", parser->context ? parser->context : "");
-    return config_refuse(err, &place, "", "", NULL, problem);
-}
-
-/*
- * Reads the text once without keeping anything, and refuses what is nested too deeply: libyaml's time to compose a document grows with
- * the square of its depth, so that a megabyte of "[" would take it minutes.
- */
-static enum weft_rc check_depth(struct load *l, const char *text, size_t n, struct weft_err *err)
-{
-    yaml_parser_t parser;
-    if (!yaml_parser_initialize(&parser))
-        return weft_err_nomem(err, "YAML parser", sizeof parser);
-    yaml_parser_set_input_string(&parser, (const unsigned char *)text, n);
-    enum weft_rc rc = WEFT_OK;
-    yaml_event_type_t type = YAML_NO_EVENT;
-    for (int depth = 0; rc == WEFT_OK && type != YAML_STREAM_END_EVENT;) {
-        yaml_event_t event;
-        if (!yaml_parser_parse(&parser, &event)) {
-            rc = refuse_syntax(l, &parser, err);
-            break;
-        }
-        type = event.type;
-        depth += type == YAML_SEQUENCE_START_EVENT || type == YAML_MAPPING_START_EVENT;
-        depth -= type == YAML_SEQUENCE_END_EVENT || type == YAML_MAPPING_END_EVENT;
-        if (depth > DEPTH_MAX) {
-            struct config_place place = l->place;
-            place.line = l->inline_text ? 0 : (unsigned)event.start_mark.line + 1;
-            rc = config_refuse(err, &place, "", "", "sections of keys and values", "nested too deeply");
-        }
-        yaml_event_delete(&event);
-    }
-    yaml_parser_delete(&parser);
-    return rc;
-}
-
 /* Composes the only document of `text` and hands its root (NULL when empty) to `apply`. */
 static enum weft_rc with_document(struct load *l, const char *text, size_t n,
                                   enum weft_rc (*apply)(struct load *, const char *, yaml_node_t *,
                                                         struct weft_err *),
                                   const char *path, struct weft_err *err)
 {
-    yaml_parser_t parser;
-    enum weft_rc rc = check_depth(l, text, n, err);
+    struct yamldoc_problem problem;
+    enum weft_rc rc = yamldoc_compose(text, n, &l->doc, &problem, err);
+    if (rc == WEFT_FILE_INVALID) {
+        struct config_place place = l->place;
+        place.line = l->inline_text ? 0 : problem.line;
+        return config_refuse(err, &place, "", "", problem.limit, problem.text);
+    }
     if (rc)
         return rc;
-    if (!yaml_parser_initialize(&parser))
-        return weft_err_nomem(err, "YAML parser", sizeof parser);
-    yaml_parser_set_input_string(&parser, (const unsigned char *)text, n);
-
-    bool loaded = yaml_parser_load(&parser, &l->doc);
-    if (!loaded) {
-        rc = refuse_syntax(l, &parser, err);
-        goto out;
-    }
     rc = apply(l, path, yaml_document_get_root_node(&l->doc), err);
-    if (rc)
-        goto out;
-    yaml_document_t extra;
-    if (!yaml_parser_load(&parser, &extra)) {
-        rc = refuse_syntax(l, &parser, err);
-        goto out;
-    }
-    const yaml_node_t *root = yaml_document_get_root_node(&extra);
-    if (root)
-        rc = config_refuse(err, at(l, root), "", "---", "one document", "a second document");
-    yaml_document_delete(&extra);
-out:
-    if (loaded)
-        yaml_document_delete(&l->doc);
-    yaml_parser_delete(&parser);
+    yaml_document_delete(&l->doc);
     return rc;
 }
 

@@ -9,6 +9,7 @@
 #include "engine/base/buf.h"
 #include "engine/base/mem.h"
 #include "engine/base/utf8.h"
+#include "engine/base/yamldoc.h"
 #include "engine/sched/request.h"
 
 unsigned wyaml_line(const yaml_node_t *node)
@@ -265,26 +266,15 @@ WYAML_READER(wyaml_nested)
 
 /* ---- documents ---- */
 
-static enum weft_rc refuse_document(const char *file, unsigned line, const char *problem,
-                                    struct weft_err *err)
+static void refuse_document(const char *file, const struct yamldoc_problem *problem, struct weft_err *err)
 {
-    weft_err_set(err, WEFT_FILE_INVALID, "%s:%u: not YAML: %s", file, line, problem);
+    weft_err_set(err, WEFT_FILE_INVALID, "%s:%u: %s; allowed: %s", file, problem->line, problem->text,
+                 problem->limit);
     weft_err_str(err, "path", file);
     weft_err_str(err, "field", "YAML");
-    weft_err_str(err, "value", problem);
-    weft_err_str(err, "limit", "one YAML or JSON document");
-    weft_err_num(err, "line", line);
-    return WEFT_FILE_INVALID;
-}
-
-static enum weft_rc refuse_syntax(const char *file, const yaml_parser_t *parser, struct weft_err *err)
-{
-    char problem[200];
-    if (parser->error == YAML_MEMORY_ERROR)
-        return weft_err_nomem(err, "YAML parser", 0);
-    snprintf(problem, sizeof problem, "%s%s%s", parser->problem ? parser->problem : "unreadable",
-             parser->context ? " " : "", parser->context ? parser->context : "");
-    return refuse_document(file, (unsigned)parser->problem_mark.line + 1, problem, err);
+    weft_err_str(err, "value", problem->text);
+    weft_err_str(err, "limit", problem->limit);
+    weft_err_num(err, "line", problem->line);
 }
 
 /* The code unit of a "\uXXXX" at s, or -1. */
@@ -325,34 +315,22 @@ static bool join_surrogates(const char *text, size_t n, struct buf *out)
 enum weft_rc wyaml_compose(const char *file, const char *text, size_t n, yaml_document_t *out,
                            struct weft_err *err)
 {
-    yaml_parser_t parser;
+    struct yamldoc_problem problem = {
+        .line = 1, .text = "nothing in it", .limit = "one YAML or JSON document"};
     struct buf joined = BUF_INIT;
     enum weft_rc rc = WEFT_OK;
-    if (!join_surrogates(text, n, &joined) || !yaml_parser_initialize(&parser)) {
-        buf_free(&joined);
-        return weft_err_nomem(err, "YAML parser", n);
-    }
-    yaml_parser_set_input_string(&parser, (const unsigned char *)buf_str(&joined), joined.len);
-    bool loaded = yaml_parser_load(&parser, out);
-    if (!loaded) {
-        rc = refuse_syntax(file, &parser, err);
+    if (!join_surrogates(text, n, &joined)) {
+        rc = weft_err_nomem(err, "wyaml_compose", n);
         goto out;
     }
-    yaml_document_t extra;
-    if (!yaml_document_get_root_node(out)) {
-        rc = refuse_document(file, 1, "nothing in it", err);
-    } else if (!yaml_parser_load(&parser, &extra)) {
-        rc = refuse_syntax(file, &parser, err);
-    } else {
-        const yaml_node_t *second = yaml_document_get_root_node(&extra);
-        if (second)
-            rc = refuse_document(file, wyaml_line(second), "a second document", err);
-        yaml_document_delete(&extra);
-    }
-out:
-    if (rc && loaded)
+    rc = yamldoc_compose(buf_str(&joined), joined.len, out, &problem, err);
+    if (rc == WEFT_OK && !yaml_document_get_root_node(out)) {
         yaml_document_delete(out);
-    yaml_parser_delete(&parser);
+        rc = WEFT_FILE_INVALID;
+    }
+    if (rc == WEFT_FILE_INVALID)
+        refuse_document(file, &problem, err);
+out:
     buf_free(&joined);
     return rc;
 }

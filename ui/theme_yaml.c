@@ -3,8 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <yaml.h>
-
+#include "engine/base/yamldoc.h"
 #include "ui/theme.h"
 
 enum { MIN_SESSION_COLOURS = 8, KEY_MAX = 64 };
@@ -249,23 +248,16 @@ static enum weft_rc check_contrast(const struct reader *r)
 enum weft_rc theme_parse(const char *yaml, size_t n, const char *file, struct theme *out,
                          struct weft_err *err)
 {
-    yaml_parser_t parser;
     yaml_document_t doc;
+    struct yamldoc_problem problem;
     struct theme theme = {.light = false};
     struct reader r = {.doc = &doc, .file = file, .theme = &theme, .err = err};
 
-    if (!yaml_parser_initialize(&parser))
-        return weft_err_nomem(err, "theme_parse", sizeof parser);
-    yaml_parser_set_input_string(&parser, (const unsigned char *)yaml, n);
-    enum weft_rc rc;
-    if (!yaml_parser_load(&parser, &doc)) {
-        bool memory = parser.error == YAML_MEMORY_ERROR;
-        rc = memory ? weft_err_nomem(err, "theme_parse", n)
-                    : refuse(&r, (int)parser.problem_mark.line + 1, "theme",
-                             parser.problem ? parser.problem : "bad YAML", "YAML");
-        yaml_parser_delete(&parser);
+    enum weft_rc rc = yamldoc_compose(yaml, n, &doc, &problem, err);
+    if (rc == WEFT_FILE_INVALID)
+        return refuse(&r, (int)problem.line, "theme", problem.text, problem.limit);
+    if (rc)
         return rc;
-    }
     rc = read_root(&r);
     if (!rc) {
         theme_complete(&theme);
@@ -274,6 +266,5 @@ enum weft_rc theme_parse(const char *yaml, size_t n, const char *file, struct th
     if (!rc)
         *out = theme;
     yaml_document_delete(&doc);
-    yaml_parser_delete(&parser);
     return rc;
 }

@@ -315,6 +315,8 @@ static void what_is_no_yaml_is_an_invalid_file(void **state)
         {"requests: *nowhere\n", 0, 1},
         {"name: \"a\0b\"\n", 11, 1},
         {"\xff\xfe\xff", 0, 1},
+        {"name: x\nrequests: [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", 0,
+         2}, /* too deep to be read safely */
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct workload *w = NULL;

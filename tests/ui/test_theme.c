@@ -89,6 +89,7 @@ static void few_colours_stay_readable(void **state)
 
 #define SESSIONS "sessions: [1, 2, 3, 4, 5, 6, 7, 8]\n"
 #define HEAD     "name: t\nbackground: dark\n"
+#define DEEP     "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["
 
 static void mistakes(void **state)
 {
@@ -127,8 +128,12 @@ static void mistakes(void **state)
          "a name that is far too long for a theme"},
         {"- 1\n", 1, "theme", "a list"},
         {"", 1, "theme", "nothing"},
-        {HEAD "roles:\n\ttext: 7\n", 4, "theme", "found character that cannot start any token"},
-        {HEAD "roles: {text: 7\n", 4, "theme", "did not find expected ',' or '}'"},
+        {HEAD "roles:\n\ttext: 7\n", 4, "theme",
+         "not YAML: found character that cannot start any token while scanning for the next token"},
+        {HEAD "roles: {text: 7\n", 4, "theme",
+         "not YAML: did not find expected ',' or '}' while parsing a flow mapping"},
+        {HEAD "roles: {}\n" SESSIONS "---\n" HEAD, 6, "theme", "a second document"},
+        {HEAD "roles: " DEEP, 3, "theme", "nested too deeply"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct theme t, before;
