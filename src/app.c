@@ -138,6 +138,8 @@ static enum weft_rc open_all(struct app *a, sigset_t *mask, struct weft_err *err
     if (rc != WEFT_OK)
         return rc;
     app_find_themes(a);
+    a->mouse = a->cfg->ui.mouse;
+    term_mouse(a->term, a->mouse);
     int w, h;
     term_size(a->term, &w, &h);
     editor_resized(h, w);

@@ -49,10 +49,8 @@ static int most_rows(const struct app *a, enum pane_id pane)
                                        : a->snap->n_steps);
 }
 
-/* Moves in the focused pane: lines of the chat, the cursor of the sessions, the first row of the others. */
-static void move_by(struct app *a, int lines)
+void act_scroll(struct app *a, enum pane_id pane, int lines)
 {
-    enum pane_id pane = a->focus;
     if (pane == PANE_INPUT || pane == PANE_CHAT) {
         transcript_scroll(app_session(a)->transcript, lines);
     } else if (pane == PANE_SESSIONS) {
@@ -62,6 +60,11 @@ static void move_by(struct app *a, int lines)
         int row = view_scroll_by(pane, a->scroll[pane], lines), most = most_rows(a, pane);
         a->scroll[pane] = row > most ? most : row;
     }
+}
+
+static void move_by(struct app *a, int lines)
+{
+    act_scroll(a, a->focus, lines);
 }
 
 static int page(const struct app *a)

@@ -1,6 +1,7 @@
 #include "src/app_actions.h"
 
 #include <stdio.h>
+#include <string.h>
 
 size_t act_chosen(const struct app *a)
 {
@@ -93,6 +94,41 @@ void act_select(struct app *a, const char *args)
     if (a->focus == PANE_SESSIONS)
         app_show_session(a, act_chosen(a));
     app_focus(a, PANE_INPUT);
+}
+
+bool act_model_item(struct app *a, size_t i, struct view_item *out)
+{
+    const struct session *s = app_session(a);
+    const char *own = *s->model ? s->model : a->snap->model;
+    if (i >= a->snap->n_models)
+        return false;
+    const struct snap_model *m = &a->snap->models[i];
+    *out = (struct view_item){.label = m->name,
+                              .detail = strcmp(m->name, own) == 0  ? "in use"
+                                        : m->state == ENGINE_READY ? m->precision
+                                                                   : engine_state_name(m->state)};
+    return true;
+}
+
+static void take_model(struct app *a, const char *name)
+{
+    struct session *s = app_session(a);
+    for (size_t i = 0; i < a->snap->n_models; i++)
+        if (strcmp(a->snap->models[i].name, name) == 0) {
+            /* The default stays what is the default the next time. */
+            snprintf(s->model, sizeof s->model, "%s", i ? name : "");
+            session_note(s, "%s answers from the next message on", name);
+            return;
+        }
+    app_toast(a, TOAST_ERROR, "/model %.64s: there is no such model; Tab lists those loaded", name);
+}
+
+void act_model(struct app *a, const char *args)
+{
+    if (args && *args)
+        take_model(a, args);
+    else
+        overlay_list(a, "Model", act_model_item, take_model);
 }
 
 void act_system(struct app *a, const char *args)

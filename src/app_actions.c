@@ -118,6 +118,10 @@ static app_action_fn *const actions[ACTION_COUNT] = {
     [ACTION_PAUSE] = act_pause,
     [ACTION_RESUME] = act_resume,
     [ACTION_QUEUE] = act_queue,
+    [ACTION_READ] = act_read,
+    [ACTION_COPY] = act_copy,
+    [ACTION_MOUSE] = act_mouse,
+    [ACTION_MODEL] = act_model,
 };
 
 void app_act(struct app *a, enum action action, const char *args)
@@ -135,6 +139,8 @@ const char *app_argument(struct app *a, enum action action, size_t i, const char
     case ACTION_THEME: found = act_theme_item(a, i, &item); break;
     case ACTION_LAYOUT: found = act_layout_item(a, i, &item); break;
     case ACTION_PRIO: found = act_prio_item(a, i, &item); break;
+    case ACTION_MOUSE: found = act_mouse_item(a, i, &item); break;
+    case ACTION_MODEL: found = act_model_item(a, i, &item); break;
     case ACTION_QUEUE: found = act_queue_item(a, i, &item); break;
     case ACTION_SET:
         item.label = slash_setting(i, &item.detail);

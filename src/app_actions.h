@@ -12,7 +12,7 @@ typedef void app_action_fn(struct app *a, const char *args);
 
 /* app_act_sessions.c: sessions */
 app_action_fn act_new, act_rename, act_delete, act_clear, act_goto, act_next, act_previous, act_select,
-    act_system, act_set, act_show;
+    act_system, act_set, act_show, act_model;
 
 /* app_act_files.c: what is kept */
 app_action_fn act_export, act_save, act_load, act_search;
@@ -29,6 +29,11 @@ app_action_fn act_prio_up, act_prio_down, act_prio, act_stop, act_cancel, act_in
 /* app_act_reading.c: reading */
 app_action_fn act_find, act_find_next, act_find_previous, act_up, act_down, act_page_up, act_page_down,
     act_home, act_end, act_newline;
+/* Moves in a pane: lines of the chat, the cursor of the sessions, the first row of the others. */
+void act_scroll(struct app *a, enum pane_id pane, int lines);
+
+/* app_act_text.c: in and out; app_mouse.c */
+app_action_fn act_read, act_copy, act_mouse;
 
 /* app_act_screen.c: screen */
 app_action_fn act_focus_next, act_focus_previous, act_zoom, act_unzoom, act_layout_next, act_layout_previous,
@@ -42,6 +47,6 @@ size_t act_chosen(const struct app *a);
 struct session *act_chosen_session(const struct app *a);
 
 /* Rows of the lists that an action without arguments opens; also its completions. */
-app_item_fn act_prio_item, act_layout_item, act_theme_item, act_queue_item;
+app_item_fn act_prio_item, act_layout_item, act_theme_item, act_queue_item, act_mouse_item, act_model_item;
 
 #endif

@@ -152,6 +152,7 @@ void app_input(struct app *a, bool timed_out)
         switch (ev.type) {
         case DECODER_KEY: on_key(a, &ev); break;
         case DECODER_PASTE: on_paste(a, &ev); break;
+        case DECODER_MOUSE: app_mouse(a, &ev); break;
         case DECODER_PASTE_END:
             editor_paste_end();
             a->paste = (struct text_filter){{0}, 0};

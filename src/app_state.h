@@ -9,6 +9,7 @@
  *   app_engine.c    messages → requests, engine events → sessions
  *   app_view.c      state and snapshot → a frame
  *   app_files.c     the log, themes
+ *   app_mouse.c     clicks and the wheel
  *   app_past.c      moments gone by, and why
  *
  * All of it runs on one thread, which never waits for the engine: requests go out through its queue, events
@@ -85,7 +86,7 @@ struct app {
 
     enum layout_preset preset;
     enum pane_id focus;
-    bool zoom;
+    bool zoom, mouse;
     int scroll[PANE_COUNT];
     size_t sessions_cursor;
     struct app_overlay overlay;
@@ -188,6 +189,12 @@ void app_draw(struct app *a);
 void app_layout(struct app *a, struct layout *out);
 /* How often frames are due by themselves, in µs; 0: not at all, since nothing moves. */
 int64_t app_frame_interval(const struct app *a);
+
+/* What is at a cell of the screen. */
+struct view_hit app_hit(struct app *a, int x, int y);
+
+/* --- app_mouse.c --- */
+void app_mouse(struct app *a, const struct decoder_event *ev);
 
 /* --- app_store.c: sessions on disk --- */
 /* Opens the store, and (but for --fresh) the sessions of last time: none, if there are none. What goes wrong is

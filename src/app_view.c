@@ -126,6 +126,15 @@ void app_layout(struct app *a, struct layout *out)
     view_layout(&v, w, h, out);
 }
 
+struct view_hit app_hit(struct app *a, int x, int y)
+{
+    struct view v;
+    int w, h;
+    fill_view(a, &v);
+    term_size(a->term, &w, &h);
+    return view_hit(&v, w, h, x, y);
+}
+
 void app_draw(struct app *a)
 {
     struct view v;

@@ -151,7 +151,7 @@ void slash_show(struct app *a)
     char title[96];
     buf_addf(&text, "%-18s %s\n", "title", s->title);
     buf_addf(&text, "%-18s %s\n", "priority", prio_name(s->prio));
-    buf_addf(&text, "%-18s %s\n", "model", *a->snap->model ? a->snap->model : "-");
+    buf_addf(&text, "%-18s %s\n", "model", *s->model ? s->model : *a->snap->model ? a->snap->model : "-");
     buf_addf(&text, "%-18s %s\n", "system prompt", *s->system ? s->system : "(the template's own)");
     buf_addf(&text, "%-18s %zu\n\n", "turns", s->n_turns);
     if (s->first_turn)

@@ -72,11 +72,15 @@ const struct action_info keymap_actions[] = {
     {ACTION_WHY, GROUP_REQUESTS, "why", "/why", NULL, NULL, "say why the session waits, or is that fast"},
     {ACTION_REGEN, GROUP_SESSIONS, "regenerate", "/regen", NULL, NULL, "make the last reply anew"},
     {ACTION_CONTINUE, GROUP_SESSIONS, "continue", "/continue", NULL, NULL, "go on with the last reply"},
-    {ACTION_EDIT, GROUP_SESSIONS, "edit", "/edit", NULL, NULL, "change your last message and send it again"},
+    {ACTION_EDIT, GROUP_SESSIONS, "edit", "/edit", NULL, NULL, "change the last message and send it again"},
     {ACTION_PAUSE, GROUP_REQUESTS, "pause", "/pause", NULL, NULL,
-     "pause the session: its reply is cut off, what is sent waits"},
+     "hold the session's reply and messages back"},
     {ACTION_RESUME, GROUP_REQUESTS, "resume", "/resume", NULL, NULL, "go on where the pause began"},
     {ACTION_QUEUE, GROUP_REQUESTS, "queue", "/queue", "[clear]", NULL, "drop the messages that wait"},
+    {ACTION_READ, GROUP_READING, "read", "/read", "[FILE]", NULL, "put a text file into the message"},
+    {ACTION_COPY, GROUP_READING, "copy", "/copy", "[N]", NULL, "copy the last reply, or the Nth last"},
+    {ACTION_MOUSE, GROUP_SCREEN, "mouse", "/mouse", "[on|off]", NULL, "take the mouse, or give it back"},
+    {ACTION_MODEL, GROUP_SESSIONS, "model", "/model", "[NAME]", NULL, "choose the session's model"},
 };
 
 _Static_assert(sizeof keymap_actions / sizeof keymap_actions[0] == ACTION_COUNT - 1, "a row for each action");

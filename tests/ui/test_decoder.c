@@ -60,7 +60,6 @@ static const struct {
     {"\x1b[97;5u", 'a' | UI_MOD_CTRL},
     {"\x1b[27;5;97~", 'a' | UI_MOD_CTRL},
     {"\x1b[?1;2c", UI_KEY_NONE},
-    {"\x1b[<0;1;1M", UI_KEY_NONE},
     {"\x1b[99~", UI_KEY_NONE},
 };
 enum { N_KNOWN = sizeof known / sizeof *known };
@@ -189,6 +188,43 @@ static void paste_is_text_only(void **state)
     }
 }
 
+static void the_mouse(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        enum decoder_button button;
+        int x, y;
+    } rows[] = {
+        {"\x1b[<0;1;1M", DECODER_PRESS, 0, 0},      {"\x1b[<0;120;36m", DECODER_OTHER, 119, 35},
+        {"\x1b[<64;10;3M", DECODER_WHEEL_UP, 9, 2}, {"\x1b[<65;10;3M", DECODER_WHEEL_DOWN, 9, 2},
+        {"\x1b[<20;10;3M", DECODER_PRESS, 9, 2},    {"\x1b[<2;10;3M", DECODER_OTHER, 9, 2},
+        {"\x1b[<32;10;3M", DECODER_OTHER, 9, 2},
+    };
+    static const char *const none[] = {"\x1b[<0;0;1M", "\x1b[<0;1M", "\x1b[<0;1;2;3M", "\x1b[<0;1;99999999M",
+                                       "\x1b[<0:1;1M;M"};
+    struct decoder in;
+    struct decoder_event ev;
+    decoder_init(&in);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        put(&in, rows[i].bytes, strlen(rows[i].bytes));
+        assert_true(decoder_next(&in, false, &ev));
+        assert_int_equal(ev.type, DECODER_MOUSE);
+        assert_int_equal(ev.button, rows[i].button);
+        assert_int_equal(ev.x, rows[i].x);
+        assert_int_equal(ev.y, rows[i].y);
+        assert_false(decoder_next(&in, false, &ev));
+    }
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        put(&in, none[i], strlen(none[i]));
+        assert_true(decoder_next(&in, false, &ev));
+        assert_int_equal(ev.type, DECODER_KEY);
+        assert_int_equal(ev.key, UI_KEY_NONE);
+        while (decoder_next(&in, true, &ev))
+            ;
+    }
+}
+
 static void rubbish_always_drains(void **state)
 {
     (void)state;
@@ -225,6 +261,7 @@ int main(void)
         cmocka_unit_test(escape_alone_waits),
         cmocka_unit_test(terminfo_comes_first),
         cmocka_unit_test(paste_is_text_only),
+        cmocka_unit_test(the_mouse),
         cmocka_unit_test(rubbish_always_drains),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

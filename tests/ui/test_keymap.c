@@ -100,9 +100,11 @@ static void names(void **state)
 static void slash(void **state)
 {
     (void)state;
-    static const char *const promised[] = {"/help",  "/new",  "/rename", "/delete", "/clear", "/system",
-                                           "/set",   "/show", "/prio",   "/stop",   "/theme", "/layout",
-                                           "/stats", "/quit", "/export", "/save",   "/load",  "/search"};
+    static const char *const promised[] = {"/help",  "/new",   "/rename",   "/delete", "/clear", "/system",
+                                           "/set",   "/show",  "/prio",     "/stop",   "/theme", "/layout",
+                                           "/stats", "/quit",  "/export",   "/save",   "/load",  "/search",
+                                           "/why",   "/regen", "/continue", "/edit",   "/pause", "/resume",
+                                           "/queue", "/read",  "/copy",     "/mouse",  "/model"};
     for (size_t i = 0; i < sizeof promised / sizeof promised[0]; i++)
         assert_int_not_equal(keymap_slash(promised[i], strlen(promised[i])), ACTION_NONE);
     assert_int_equal(keymap_slash("/ne", 3), ACTION_NONE);

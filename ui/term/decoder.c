@@ -1,5 +1,6 @@
 #include "ui/term/decoder.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "engine/base/utf8.h"
@@ -224,7 +225,7 @@ static bool next_paste(struct decoder *d, struct decoder_event *out)
     while (i < n && memcmp(s + i, PASTE_OFF, n - i < mark ? n - i : mark) != 0)
         i++;
     if (i) {
-        *out = (struct decoder_event){DECODER_PASTE, UI_KEY_NONE, s, i};
+        *out = (struct decoder_event){.type = DECODER_PASTE, .bytes = s, .n = i};
         d->start += i;
         return true;
     }
@@ -233,6 +234,35 @@ static bool next_paste(struct decoder *d, struct decoder_event *out)
     d->start += mark;
     d->pasting = false;
     *out = (struct decoder_event){.type = DECODER_PASTE_END};
+    return true;
+}
+
+/* "ESC [ < button ; column ; row" and M (pressed) or m (released): xterm's mode 1006. Places count from 1. Modifiers are
+ * bits of the button, and don't matter here; 32 is a movement. */
+static bool match_mouse(const char *s, size_t len, struct decoder_event *out)
+{
+    enum { MODIFIERS = 4 + 8 + 16 };
+    unsigned number[3] = {0}, n = 0;
+    if (len < 9 || memcmp(s, "\x1b[<", 3) != 0 || (s[len - 1] != 'M' && s[len - 1] != 'm'))
+        return false;
+    for (size_t i = 3; i < len - 1; i++) {
+        if (s[i] == ';' && n < 2)
+            n++;
+        else if (s[i] >= '0' && s[i] <= '9' && number[n] < 100000)
+            number[n] = number[n] * 10 + (unsigned)(s[i] - '0');
+        else
+            return false;
+    }
+    if (n != 2 || !number[1] || !number[2])
+        return false;
+    unsigned button = s[len - 1] == 'M' ? number[0] & ~(unsigned)MODIFIERS : UINT_MAX;
+    out->type = DECODER_MOUSE;
+    out->button = button == 0    ? DECODER_PRESS
+                  : button == 64 ? DECODER_WHEEL_UP
+                  : button == 65 ? DECODER_WHEEL_DOWN
+                                 : DECODER_OTHER;
+    out->x = (int)number[1] - 1;
+    out->y = (int)number[2] - 1;
     return true;
 }
 
@@ -270,7 +300,8 @@ bool decoder_next(struct decoder *d, bool timed_out, struct decoder_event *out)
     }
     if (m != MATCH_WHOLE)
         return false;
-    *out = (struct decoder_event){DECODER_KEY, key, s, len};
+    *out = (struct decoder_event){.type = DECODER_KEY, .key = key, .bytes = s, .n = len};
+    match_mouse(s, len, out);
     d->start += len;
     return true;
 }

@@ -5,7 +5,7 @@
  * came. Known are the sequences of xterm and its kin (CSI and SS3 with modifiers, "CSI code;modifiers u"), of
  * the Linux console and rxvt, and whatever terminfo says about this terminal (decoder_add); ESC before any of
  * them is Alt. Bracketed paste is decoded here, in pieces as it arrives, so that nothing in a paste is ever
- * taken for a key.
+ * taken for a key. Of the mouse, xterm's mode 1006 is understood, which is the one that term_mouse asks for.
  */
 #ifndef WEFT_UI_TERM_DECODER_H
 #define WEFT_UI_TERM_DECODER_H
@@ -26,6 +26,14 @@ enum decoder_type {
     DECODER_KEY,       /* key, and its bytes; key is UI_KEY_NONE for a sequence without a name here */
     DECODER_PASTE,     /* a piece of a paste: bytes, as the terminal sent them (line ends are usually CR) */
     DECODER_PASTE_END, /* the paste is over; no bytes */
+    DECODER_MOUSE,     /* button, x, y */
+};
+
+enum decoder_button {
+    DECODER_PRESS, /* the left one */
+    DECODER_WHEEL_UP,
+    DECODER_WHEEL_DOWN,
+    DECODER_OTHER /* another one, a release, a movement */
 };
 
 struct decoder_event {
@@ -33,6 +41,8 @@ struct decoder_event {
     ui_key key;
     const char *bytes; /* in the decoder's buffer: valid until the next call */
     size_t n;
+    enum decoder_button button;
+    int x, y; /* of a cell, from 0 */
 };
 
 struct decoder {

@@ -14,14 +14,16 @@
 
 #define key_name curses_key_name /* keymap.h has a function of that name */
 #include <curses.h>
+#include <term.h>
 #undef key_name
 
+#include "engine/base/buf.h"
 #include "engine/base/mem.h"
 #include "ui/term/guard.h"
 
 #define PASTE_ON  "\x1b[?2004h"
 #define PASTE_OFF "\x1b[?2004l"
-/* For the crash path, in case some mouse mode was on. */
+#define MOUSE_ON  "\x1b[?1000h\x1b[?1006h"
 #define MOUSE_OFF "\x1b[?1006l\x1b[?1002l\x1b[?1000l"
 
 /* style_t's bits in use, so that a table can hold every style. */
@@ -37,6 +39,7 @@ struct pen {
 struct terminal {
     SCREEN *screen;
     int w, h, n_colours;
+    bool mouse;            /* taken */
     bool utf8, everything; /* everything: the next frame clears and draws all */
     struct grid shown;     /* what the terminal shows */
     struct theme theme;    /* that the pens were made from */
@@ -109,21 +112,25 @@ static void write_all(const char *s, size_t n)
 }
 
 /* Modes and screen as weft wants them; also after a suspension. */
-static void take_over(void)
+static void take_over(const struct terminal *t)
 {
     raw();
     noecho();
     nonl();
     write_all(PASTE_ON, sizeof PASTE_ON - 1);
+    if (t->mouse)
+        write_all(MOUSE_ON, sizeof MOUSE_ON - 1);
     const char *keypad_on = capability("smkx"); /* the keys of terminfo hold in this mode */
     if (keypad_on)
         putp(keypad_on);
 }
 
 /* Screen and modes as they were found. */
-static void give_back(void)
+static void give_back(const struct terminal *t)
 {
     write_all(PASTE_OFF, sizeof PASTE_OFF - 1);
+    if (t->mouse)
+        write_all(MOUSE_OFF, sizeof MOUSE_OFF - 1);
     const char *keypad_off = capability("rmkx");
     if (keypad_off)
         putp(keypad_off);
@@ -175,7 +182,7 @@ enum weft_rc term_open(struct terminal **out, struct weft_err *err)
     decoder_init(&t->decoder);
     for (size_t i = 0; i < sizeof terminfo_keys / sizeof *terminfo_keys; i++)
         decoder_add(&t->decoder, capability(terminfo_keys[i].capability), terminfo_keys[i].key);
-    take_over();
+    take_over(t);
     *out = t;
     return WEFT_OK;
 }
@@ -184,7 +191,7 @@ void term_close(struct terminal *t)
 {
     if (!t)
         return;
-    give_back();
+    give_back(t);
     delscreen(t->screen);
     guard_disarm();
     grid_free(&t->shown);
@@ -350,11 +357,47 @@ void term_redraw(struct terminal *t)
     t->everything = true;
 }
 
+void term_mouse(struct terminal *t, bool on)
+{
+    if (on != t->mouse)
+        write_all(on ? MOUSE_ON : MOUSE_OFF, on ? sizeof MOUSE_ON - 1 : sizeof MOUSE_OFF - 1);
+    t->mouse = on;
+}
+
+/* Appends the Base64 form (RFC 4648) of n bytes. */
+static void add_base64(struct buf *out, const unsigned char *s, size_t n)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < n; i += 3) {
+        size_t left = n - i;
+        uint32_t bits = (uint32_t)s[i] << 16 | (left > 1 ? (uint32_t)s[i + 1] << 8 : 0) |
+                        (left > 2 ? (uint32_t)s[i + 2] : 0);
+        for (size_t k = 0; k < 4; k++)
+            buf_addc(out, k <= left ? digits[bits >> (18 - 6 * k) & 63] : '=');
+    }
+}
+
+bool term_copy(struct terminal *t, const char *text, size_t n)
+{
+    (void)t;
+    struct buf sequence = BUF_INIT;
+    if (n > TERM_COPY_MAX)
+        return false;
+    buf_adds(&sequence, "\x1b]52;c;");
+    add_base64(&sequence, (const unsigned char *)text, n);
+    buf_addc(&sequence, '\a');
+    bool made = !sequence.failed;
+    if (made)
+        write_all(buf_str(&sequence), sequence.len);
+    buf_free(&sequence);
+    return made;
+}
+
 void term_suspend(struct terminal *t)
 {
     sigset_t stop, old;
     struct sigaction action = {.sa_handler = SIG_DFL}, before;
-    give_back();
+    give_back(t);
     sigemptyset(&stop);
     sigaddset(&stop, SIGTSTP);
     sigaction(SIGTSTP, &action, &before);
@@ -369,7 +412,7 @@ void term_continued(struct terminal *t)
 {
     reset_prog_mode();
     doupdate(); /* enters the alternate screen, before anything is drawn or hidden */
-    take_over();
+    take_over(t);
     term_resized(t);
     t->everything = true;
 }

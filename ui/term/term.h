@@ -39,6 +39,14 @@ void term_resized(struct terminal *t);
 /* The next term_present clears and draws everything (Ctrl-L; something else wrote to the terminal). */
 void term_redraw(struct terminal *t);
 
+/* Takes clicks and the wheel (xterm's modes 1000 and 1006), or leaves them to the terminal, as at the start. Suspending
+ * keeps it. */
+void term_mouse(struct terminal *t, bool on);
+/* The most bytes that term_copy takes: 100,000 in all, encoded, is where terminals begin to refuse. */
+enum { TERM_COPY_MAX = 74994 };
+/* Asks the terminal to put text on the system's clipboard (OSC 52; some ignore it, and none answers). False: too long. */
+bool term_copy(struct terminal *t, const char *text, size_t n);
+
 /* Gives the terminal back to the shell and stops the process (SIGTSTP); returns when it is continued, with
  * the screen and modes set up again. */
 void term_suspend(struct terminal *t);
