@@ -13,47 +13,19 @@
 #include "engine/base/hash.h"
 #include "tests/support/sim_rig.h"
 
-/* A server of ordinary size with everything on. */
-static void setup(struct sim *g)
-{
-    sim_init(g);
-    g->cfg.block_tokens = 16;
-    g->cfg.n_blocks = 512;
-    g->cfg.max_batch_size = 16;
-    g->cfg.max_batch_tokens = 256;
-    g->cfg.preemption = SCHED_PREEMPT_AUTO;
-    g->cfg.max_preemptions = 3;
-    g->cfg.n_park_slots = 512;
-    g->cfg.prefix_cache = true;
-    g->sim.step_us = 300;
-    g->sim.prefill_us = 500;
-    g->sim.decode_us = 900;
-    g->sim.park_us = 20;
-}
-
-static struct request *submit_n(struct sim *g, const char *name, uint32_t i, enum prio base,
-                                uint32_t n_prompt, uint32_t max_tokens)
-{
-    char id[32];
-    snprintf(id, sizeof id, "%s%u", name, i);
-    return sim_submit(g, id, base, n_prompt, max_tokens, (uint64_t)i * 977 + 13);
-}
-
 static uint32_t steps(const struct sim *g)
 {
-    struct sched_counts c;
-    sched_counts(g->s, &c);
-    return (uint32_t)c.steps;
+    return (uint32_t)sim_counts(g).steps;
 }
 
 /* How long a HIGH request takes among n LOW ones, and after how many steps its first token is there. */
 static int64_t vip_latency(uint32_t n_low, uint32_t *first_token_steps)
 {
     struct sim g;
-    setup(&g);
+    sim_init_server(&g);
     sim_start(&g);
     for (uint32_t i = 0; i < n_low; i++)
-        submit_n(&g, "low", i, PRIO_LOW, 64, 400);
+        sim_submit_nth(&g, "low", i, PRIO_LOW, 64, 400);
     for (int i = 0; i < 20; i++)
         sim_step(&g);
     struct request *vip = sim_submit(&g, "vip", PRIO_HIGH, 64, 64, 1);
@@ -82,15 +54,15 @@ static void point_01_priority_reaches_running_requests(void **state)
 static double decode_rate(bool fifth, uint64_t *preemptions)
 {
     struct sim g;
-    setup(&g);
+    sim_init_server(&g);
     g.cfg.n_blocks = 100;
     sim_start(&g);
     for (uint32_t i = 0; i < 4; i++)
-        submit_n(&g, "r", i, PRIO_NORMAL, 22 * 16, 100); /* 88 blocks of 100, 116 at the end */
+        sim_submit_nth(&g, "r", i, PRIO_NORMAL, 22 * 16, 100); /* 88 blocks of 100, 116 at the end */
     for (int i = 0; i < 8; i++)
         sim_step(&g);
     if (fifth)
-        submit_n(&g, "fifth", 0, PRIO_NORMAL, 22 * 16, 100);
+        sim_submit_nth(&g, "fifth", 0, PRIO_NORMAL, 22 * 16, 100);
     int64_t from = g.now_us;
     uint32_t tokens = 0;
     while (sched_has_work(g.s)) {
@@ -98,9 +70,7 @@ static double decode_rate(bool fifth, uint64_t *preemptions)
         sim_step(&g);
         tokens += sim_event(&g, SCHED_STEP, NULL, at)->n_decodes;
     }
-    struct sched_counts c;
-    sched_counts(g.s, &c);
-    *preemptions = c.preemptions;
+    *preemptions = sim_counts(&g).preemptions;
     double rate = (double)tokens / (double)(g.now_us - from);
     sim_deinit(&g);
     return rate;
@@ -119,7 +89,7 @@ static void point_03_victims_lose_little_work(void **state)
 {
     (void)state;
     struct sim g;
-    setup(&g);
+    sim_init_server(&g);
     g.cfg.preemption = SCHED_PREEMPT_RECOMPUTE;
     g.cfg.prefix_cache = false;
     g.cfg.n_blocks = 48;
@@ -128,8 +98,8 @@ static void point_03_victims_lose_little_work(void **state)
     rng_seed(&rng, 3);
     uint64_t total = 0, recomputed = 0;
     for (uint32_t i = 0; i < 60; i++) {
-        submit_n(&g, "r", i, (enum prio)(i % 3), 32 + (uint32_t)rng_below(&rng, 200),
-                 20 + (uint32_t)rng_below(&rng, 60));
+        sim_submit_nth(&g, "r", i, (enum prio)(i % 3), 32 + (uint32_t)rng_below(&rng, 200),
+                       20 + (uint32_t)rng_below(&rng, 60));
         for (int k = 0; k < 6; k++)
             sim_step(&g);
     }
@@ -148,13 +118,13 @@ static void point_03_victims_lose_little_work(void **state)
                 total * 3); /* overloaded, and without parking or cache: the worst that there is */
     sim_deinit(&g);
 
-    setup(&g); /* of several, the one goes whose loss costs least */
+    sim_init_server(&g); /* of several, the one goes whose loss costs least */
     g.cfg.preemption = SCHED_PREEMPT_RECOMPUTE;
     g.cfg.prefix_cache = false;
     g.cfg.max_batch_size = 5;
     sim_start(&g);
     for (uint32_t i = 0; i < 5; i++)
-        submit_n(&g, "low", i, PRIO_LOW, 30 + (i * 3 + 1) % 5 * 10, 50);
+        sim_submit_nth(&g, "low", i, PRIO_LOW, 30 + (i * 3 + 1) % 5 * 10, 50);
     for (int i = 0; i < 8; i++)
         sim_step(&g);
     uint32_t least = UINT32_MAX;
@@ -175,11 +145,11 @@ static void point_04_no_cascade(void **state)
 {
     (void)state;
     struct sim g;
-    setup(&g);
+    sim_init_server(&g);
     g.cfg.n_blocks = 40;
     sim_start(&g);
     for (uint32_t i = 0; i < 8; i++)
-        submit_n(&g, "r", i, PRIO_NORMAL, 63, 80); /* all need their next block in the same step */
+        sim_submit_nth(&g, "r", i, PRIO_NORMAL, 63, 80); /* all need their next block in the same step */
     while (sched_has_work(g.s)) {
         size_t from = g.n_events;
         assert_true(sim_step(&g));
@@ -203,11 +173,11 @@ static void point_05_stops_when_the_need_is_met(void **state)
 {
     (void)state;
     struct sim g;
-    setup(&g);
+    sim_init_server(&g);
     g.cfg.n_blocks = 57;
     sim_start(&g);
     for (uint32_t i = 0; i < 8; i++)
-        submit_n(&g, "low", i, PRIO_LOW, 100, 10); /* 7 blocks each: one is left */
+        sim_submit_nth(&g, "low", i, PRIO_LOW, 100, 10); /* 7 blocks each: one is left */
     sim_step(&g);
     sim_step(&g);
     sim_step(&g);
@@ -260,8 +230,8 @@ static void point_06_nobody_is_victim_and_beneficiary(void **state)
         g.cfg.max_batch_tokens = 4 + (uint32_t)rng_below(&rng, 20);
         sim_start(&g);
         for (uint32_t i = 0; i < 30; i++) {
-            submit_n(&g, "r", i, (enum prio)((int)rng_below(&rng, 4) - 1), 1 + (uint32_t)rng_below(&rng, 40),
-                     1 + (uint32_t)rng_below(&rng, 20));
+            sim_submit_nth(&g, "r", i, (enum prio)((int)rng_below(&rng, 4) - 1),
+                           1 + (uint32_t)rng_below(&rng, 40), 1 + (uint32_t)rng_below(&rng, 20));
             size_t from = g.n_events;
             const struct plan *p = sched_plan(g.s, g.now_us);
             assert_non_null(p);
@@ -286,7 +256,7 @@ static void point_07_what_never_fits_is_refused(void **state)
 {
     (void)state;
     struct sim g;
-    setup(&g);
+    sim_init_server(&g);
     g.cfg.n_blocks = 16;
     sim_start(&g);
     struct request *big = sim_make(&g, "big", PRIO_CRITICAL, 250, 10, 1);
@@ -315,8 +285,8 @@ static void point_08_never_idle_while_the_head_fits(void **state)
         uint32_t pool = g.cfg.n_blocks * g.cfg.block_tokens;
         for (uint32_t i = 0; i < 25; i++) {
             uint32_t n = 1 + (uint32_t)rng_below(&rng, pool - 1);
-            submit_n(&g, "r", i, (enum prio)((int)rng_below(&rng, 4) - 1), n,
-                     1 + (uint32_t)rng_below(&rng, pool - n));
+            sim_submit_nth(&g, "r", i, (enum prio)((int)rng_below(&rng, 4) - 1), n,
+                           1 + (uint32_t)rng_below(&rng, pool - n));
             assert_true(sim_step(&g)); /* something can always run */
         }
         while (sched_has_work(g.s))
@@ -331,15 +301,15 @@ static void point_09_a_long_prompt_stalls_nobody(void **state)
     int64_t worst[2];
     for (int k = 0; k < 2; k++) {
         struct sim g;
-        setup(&g);
+        sim_init_server(&g);
         g.cfg.n_blocks = 4000;
         sim_start(&g);
         struct request *chat = sim_submit(&g, "chat", PRIO_NORMAL, 20, 500, 1);
         for (int i = 0; i < 5; i++)
             sim_step(&g);
-        submit_n(&g, "book", 0, PRIO_NORMAL, k ? 40000 : 4000, 5);
+        sim_submit_nth(&g, "book", 0, PRIO_NORMAL, k ? 40000 : 4000, 5);
         sim_step(&g);
-        struct request *brief = submit_n(&g, "short", 1, PRIO_NORMAL, 64, 5);
+        struct request *brief = sim_submit_nth(&g, "short", 1, PRIO_NORMAL, 64, 5);
         uint32_t before = steps(&g);
         worst[k] = 0;
         for (int i = 0; i < 12; i++) {
@@ -363,16 +333,16 @@ static void point_10_prompts_do_not_starve_decodes(void **state)
 {
     (void)state;
     struct sim g;
-    setup(&g);
+    sim_init_server(&g);
     g.cfg.n_blocks = 2000;
     sim_start(&g);
     struct request *decoders[4];
     for (uint32_t i = 0; i < 4; i++)
-        decoders[i] = submit_n(&g, "d", i, PRIO_LOW, 10, 1000);
+        decoders[i] = sim_submit_nth(&g, "d", i, PRIO_LOW, 10, 1000);
     sim_step(&g);
     for (uint32_t k = 0; k < 100; k++) {
-        submit_n(&g, "flood", k, PRIO_NORMAL, 300,
-                 1); /* equals of none: better than the decoders, but seats are left */
+        sim_submit_nth(&g, "flood", k, PRIO_NORMAL, 300,
+                       1); /* equals of none: better than the decoders, but seats are left */
         uint32_t before[4];
         for (int i = 0; i < 4; i++)
             before[i] = decoders[i]->n_ids;

@@ -14,38 +14,6 @@
 #include "engine/base/hash.h"
 #include "tests/support/sim_rig.h"
 
-static void setup(struct sim *g)
-{
-    sim_init(g);
-    g->cfg.block_tokens = 16;
-    g->cfg.n_blocks = 512;
-    g->cfg.max_batch_size = 16;
-    g->cfg.max_batch_tokens = 256;
-    g->cfg.preemption = SCHED_PREEMPT_AUTO;
-    g->cfg.max_preemptions = 3;
-    g->cfg.n_park_slots = 512;
-    g->cfg.prefix_cache = true;
-    g->sim.step_us = 300;
-    g->sim.prefill_us = 500;
-    g->sim.decode_us = 900;
-    g->sim.park_us = 20;
-}
-
-static struct request *submit_n(struct sim *g, const char *name, uint32_t i, enum prio base,
-                                uint32_t n_prompt, uint32_t max_tokens)
-{
-    char id[32];
-    snprintf(id, sizeof id, "%s%u", name, i);
-    return sim_submit(g, id, base, n_prompt, max_tokens, (uint64_t)i * 977 + 13);
-}
-
-static struct sched_counts counts(const struct sim *g)
-{
-    struct sched_counts c;
-    sched_counts(g->s, &c);
-    return c;
-}
-
 static void point_11_chunks_fit_the_device(void **state)
 {
     (void)state;
@@ -53,7 +21,7 @@ static void point_11_chunks_fit_the_device(void **state)
         50, 500, 5000}; /* a fixed chunk of 256 would stall a decode for 13, 128, 1280 ms */
     for (size_t i = 0; i < 3; i++) {
         struct sim g;
-        setup(&g);
+        sim_init_server(&g);
         g.cfg.n_blocks = 2000;
         g.cfg.itl_target_us = 50000;
         g.sim.prefill_us = prefill_us[i];
@@ -61,7 +29,7 @@ static void point_11_chunks_fit_the_device(void **state)
         struct request *chat = sim_submit(&g, "chat", PRIO_NORMAL, 5, 400, 1);
         for (int k = 0; k < 5; k++)
             sim_step(&g);
-        submit_n(&g, "long", 0, PRIO_NORMAL, 20000, 1);
+        sim_submit_nth(&g, "long", 0, PRIO_NORMAL, 20000, 1);
         for (int k = 0; k < 60; k++) {
             int64_t last = chat->last_token_us;
             sim_step(&g);
@@ -75,7 +43,7 @@ static void point_12_resumed_requests_do_not_count_as_hits(void **state)
 {
     (void)state;
     struct sim g;
-    setup(&g);
+    sim_init_server(&g);
     g.cfg.max_batch_size = 1;
     sim_start(&g);
     struct request *low = sim_submit(&g, "low", PRIO_LOW, 100, 50, 1);
@@ -86,8 +54,8 @@ static void point_12_resumed_requests_do_not_count_as_hits(void **state)
     assert_int_equal(low->preemptions, 1);
     assert_int_equal(sim_event(&g, SCHED_RESUME, low, 0)->cached_tokens, 96); /* it did profit … */
     assert_int_equal(low->cached_tokens, 0);
-    assert_int_equal(counts(&g).prefix_hit_tokens, 0); /* … but nobody boasts of it */
-    assert_int_equal(counts(&g).prefix_query_tokens, 140);
+    assert_int_equal(sim_counts(&g).prefix_hit_tokens, 0); /* … but nobody boasts of it */
+    assert_int_equal(sim_counts(&g).prefix_query_tokens, 140);
     sim_deinit(&g);
 }
 
@@ -95,7 +63,7 @@ static void point_13_heads_outlive_tails(void **state)
 {
     (void)state;
     struct sim g;
-    setup(&g);
+    sim_init_server(&g);
     g.cfg.n_blocks = 64;
     sim_start(&g);
     /* Chats that share 256 tokens and go on for 128 each, one after the other: 16 + 8 blocks. */
@@ -109,7 +77,8 @@ static void point_13_heads_outlive_tails(void **state)
         sim_run(&g, 200);
         assert_int_equal(r->cached_tokens, i ? 256 : 0);
     }
-    assert_in_range(counts(&g).blocks_free, 0, 4); /* the pool did fill: tails were evicted all the time */
+    assert_in_range(sim_counts(&g).blocks_free, 0,
+                    4); /* the pool did fill: tails were evicted all the time */
     sim_deinit(&g);
 }
 
@@ -118,14 +87,14 @@ static void point_14_a_full_pool_ends_nobody(void **state)
     (void)state;
     for (int mode = SCHED_PREEMPT_AUTO; mode <= SCHED_PREEMPT_RECOMPUTE; mode++) {
         struct sim g;
-        setup(&g);
+        sim_init_server(&g);
         g.cfg.preemption = (enum sched_preemption)mode;
         g.cfg.n_blocks = 40;
         sim_start(&g);
         for (uint32_t i = 0; i < 8; i++)
-            submit_n(&g, "r", i, PRIO_NORMAL, 40, 150); /* 12 blocks each in the end */
+            sim_submit_nth(&g, "r", i, PRIO_NORMAL, 40, 150); /* 12 blocks each in the end */
         sim_run(&g, 3000);
-        assert_true(counts(&g).preemptions > 0);
+        assert_true(sim_counts(&g).preemptions > 0);
         for (size_t i = 0; i < g.n_reqs; i++) {
             assert_int_equal(g.reqs[i]->state, REQ_COMPLETED);
             assert_true(sim_same_alone(&g, g.reqs[i], true));
@@ -138,7 +107,7 @@ static void point_15_no_text_from_another_chat(void **state)
 {
     (void)state;
     struct sim g;
-    setup(&g);
+    sim_init_server(&g);
     g.cfg.n_blocks = 60;
     g.sim.n_vocab = 2; /* prompts of two ids: as alike as can be */
     sim_start(&g);
@@ -151,7 +120,7 @@ static void point_15_no_text_from_another_chat(void **state)
         if (i % 5 == 4)
             sim_run(&g, 2000);
     }
-    assert_true(counts(&g).prefix_hit_tokens > 0);
+    assert_true(sim_counts(&g).prefix_hit_tokens > 0);
     for (size_t i = 0; i < g.n_reqs; i++)
         assert_true(sim_same_alone(&g, g.reqs[i], true));
     sim_deinit(&g);
@@ -163,7 +132,7 @@ static void point_16_cancel_works_everywhere(void **state)
     enum { WAITING, PREFILL, DECODE, PARKED, N_WHERE };
     for (int where = 0; where < N_WHERE; where++) {
         struct sim g;
-        setup(&g);
+        sim_init_server(&g);
         g.cfg.prefix_cache = false;
         g.cfg.max_batch_size = 2;
         g.cfg.max_batch_tokens = 32;
@@ -184,9 +153,9 @@ static void point_16_cancel_works_everywhere(void **state)
         assert_int_equal(victim->state, expect[where]);
         sched_cancel(g.s, sched_find(g.s, "victim"), g.now_us);
         assert_int_equal(victim->state, REQ_CANCELLED);
-        assert_int_equal(counts(&g).blocks_used, other->n_blocks + (filler ? filler->n_blocks : 0));
+        assert_int_equal(sim_counts(&g).blocks_used, other->n_blocks + (filler ? filler->n_blocks : 0));
         sim_run(&g, 200);
-        assert_int_equal(counts(&g).blocks_parked, 0);
+        assert_int_equal(sim_counts(&g).blocks_parked, 0);
         assert_true(sim_same_alone(&g, other, true));
         assert_true(!filler || sim_same_alone(&g, filler, true));
         sim_deinit(&g);
@@ -200,14 +169,14 @@ static void point_17_one_output(void **state)
     uint32_t first[160];
     for (int way = 0; way < N_WAYS; way++) {
         struct sim g;
-        setup(&g);
+        sim_init_server(&g);
         g.cfg.prefix_cache = way == CACHED;
         g.cfg.max_batch_tokens = way == CHUNKED ? 17 : 256;
         g.cfg.max_batch_size = way == PARKED || way == RECOMPUTED ? 1 : 16;
         g.cfg.preemption = way == RECOMPUTED ? SCHED_PREEMPT_RECOMPUTE : SCHED_PREEMPT_PARK;
         sim_start(&g);
         for (uint32_t i = 0; i < 9 && way == BATCHED; i++)
-            submit_n(&g, "company", i, PRIO_HIGH, 20 + 30 * i, 50);
+            sim_submit_nth(&g, "company", i, PRIO_HIGH, 20 + 30 * i, 50);
         if (way == CACHED || way == FORKED) {
             sim_submit(&g, "parent", PRIO_LOW, 100, 60, 5);
             for (int i = 0; i < 3; i++)
@@ -236,7 +205,7 @@ static void point_18_the_cap_is_exact(void **state)
     (void)state;
     struct sim g;
     struct rng rng;
-    setup(&g);
+    sim_init_server(&g);
     rng_seed(&rng, 18);
     g.cfg.max_depth = 10;
     g.cfg.max_batch_size = 2;
@@ -247,9 +216,9 @@ static void point_18_the_cap_is_exact(void **state)
         snprintf(id, sizeof id, "r%u", i);
         struct request *r = sim_make(&g, id, (enum prio)((int)rng_below(&rng, 4) - 1), 20, 30, i);
         r->timeout_us = rng_below(&rng, 3) ? 0 : 30000;
-        uint32_t depth = counts(&g).depth;
+        uint32_t depth = sim_counts(&g).depth;
         assert_int_equal(sim_offer(&g, r, NULL), depth >= 10 ? WEFT_QUEUE_FULL : WEFT_OK);
-        assert_in_range(counts(&g).depth, 0, 10);
+        assert_in_range(sim_counts(&g).depth, 0, 10);
         if (rng_below(&rng, 3) == 0)
             sim_step(&g);
         struct request *list[16];
@@ -258,9 +227,9 @@ static void point_18_the_cap_is_exact(void **state)
             sched_cancel(g.s, list[rng_below(&rng, n)], g.now_us);
     }
     sim_run(&g, 5000);
-    assert_int_equal(counts(&g).depth, 0);
+    assert_int_equal(sim_counts(&g).depth, 0);
     for (uint32_t i = 0; i < 10; i++)
-        submit_n(&g, "last", i, PRIO_NORMAL, 20, 30);
+        sim_submit_nth(&g, "last", i, PRIO_NORMAL, 20, 30);
     assert_int_equal(sim_offer(&g, sim_make(&g, "over", PRIO_CRITICAL, 20, 30, 1), NULL), WEFT_QUEUE_FULL);
     sim_run(&g, 1000);
     sim_deinit(&g);
@@ -270,7 +239,7 @@ static void point_19_the_step_in_flight_can_be_seen(void **state)
 {
     (void)state;
     struct sim g;
-    setup(&g);
+    sim_init_server(&g);
     sim_start(&g);
     struct request *a = sim_submit(&g, "a", PRIO_NORMAL, 500, 5, 1);
     const struct plan *p = sched_plan(g.s, g.now_us);
@@ -281,8 +250,8 @@ static void point_19_the_step_in_flight_can_be_seen(void **state)
     struct request *list[4];
     assert_int_equal(sched_running(g.s, list, 4), 1);
     assert_int_equal(a->state, REQ_PREFILLING);
-    assert_int_equal(counts(&g).running, 1);
-    assert_int_equal(counts(&g).blocks_used, 32);
+    assert_int_equal(sim_counts(&g).running, 1);
+    assert_int_equal(sim_counts(&g).blocks_used, 32);
     struct sched_result res = {0};
     sched_commit(g.s, &res, 1000, g.now_us += 1000);
     sim_deinit(&g);
@@ -293,7 +262,7 @@ static void point_20_nothing_starves(void **state)
 {
     (void)state;
     struct sim g;
-    setup(&g);
+    sim_init_server(&g);
     g.cfg.prefix_cache = false;
     g.cfg.max_batch_size = 4;
     g.cfg.n_blocks = 200;
@@ -307,12 +276,12 @@ static void point_20_nothing_starves(void **state)
     uint32_t n_high = 0, n_low = 0;
     while (g.now_us < INT64_C(400000000)) {
         while (next_high <= g.now_us) {
-            submit_n(&g, "high", n_high++, PRIO_HIGH, 50 + (uint32_t)rng_below(&rng, 100),
-                     50 + (uint32_t)rng_below(&rng, 100));
+            sim_submit_nth(&g, "high", n_high++, PRIO_HIGH, 50 + (uint32_t)rng_below(&rng, 100),
+                           50 + (uint32_t)rng_below(&rng, 100));
             next_high += (int64_t)(seat_us / 0.9 * (0.5 + rng_unit(&rng)));
         }
         while (next_low <= g.now_us) {
-            submit_n(&g, "low", n_low++, PRIO_LOW, 200, 200);
+            sim_submit_nth(&g, "low", n_low++, PRIO_LOW, 200, 200);
             next_low += 3000000;
         }
         if (!sim_step(&g))
@@ -343,22 +312,22 @@ static void urgency_costs_the_others_little(void **state)
     int64_t took[2];
     for (int with = 0; with <= 1; with++) {
         struct sim g;
-        setup(&g);
+        sim_init_server(&g);
         sim_start(&g);
         for (uint32_t i = 0; i < 16; i++)
-            submit_n(&g, "low", i, PRIO_LOW, 128, 200);
+            sim_submit_nth(&g, "low", i, PRIO_LOW, 128, 200);
         for (int i = 0; i < 40; i++)
             sim_step(&g);
         if (with) {
             struct request *vip = sim_submit(&g, "vip", PRIO_CRITICAL, 64, 32, 1);
-            uint64_t before = counts(&g).steps;
+            uint64_t before = sim_counts(&g).steps;
             while (vip->first_token_us < 0)
                 sim_step(&g);
-            assert_in_range(counts(&g).steps - before, 1, 3);
+            assert_in_range(sim_counts(&g).steps - before, 1, 3);
         }
         sim_run(&g, 2000);
         took[with] = g.now_us;
-        assert_int_equal(counts(&g).preemptions, with);
+        assert_int_equal(sim_counts(&g).preemptions, with);
         sim_deinit(&g);
     }
     assert_true((double)took[1] < 1.15 * (double)took[0]);
@@ -370,7 +339,7 @@ static void healthy_trace_preempts_few(void **state)
     (void)state;
     struct sim g;
     struct rng rng;
-    setup(&g);
+    sim_init_server(&g);
     g.audit = false;
     rng_seed(&rng, 99);
     sim_start(&g);
@@ -380,15 +349,15 @@ static void healthy_trace_preempts_few(void **state)
         while (next <= g.now_us && n < 500) {
             double u = rng_unit(&rng);
             enum prio base = u < 0.1 ? PRIO_HIGH : u < 0.7 ? PRIO_NORMAL : PRIO_LOW;
-            submit_n(&g, "r", n++, base, 16 + (uint32_t)rng_below(&rng, 300),
-                     8 + (uint32_t)rng_below(&rng, 120));
+            sim_submit_nth(&g, "r", n++, base, 16 + (uint32_t)rng_below(&rng, 300),
+                           8 + (uint32_t)rng_below(&rng, 120));
             next += (int64_t)(250000 * 2 * rng_unit(&rng));
         }
         if (!sim_step(&g))
             g.now_us = next;
     }
     sim_run(&g, 100000);
-    struct sched_counts c = counts(&g);
+    struct sched_counts c = sim_counts(&g);
     print_message("%llu preemptions of 500 requests\n", (unsigned long long)c.preemptions);
     assert_in_range(c.preemptions, 0, 49);
     sim_deinit(&g);

@@ -61,6 +61,23 @@ void sim_init(struct sim *g)
     };
 }
 
+void sim_init_server(struct sim *g)
+{
+    sim_init(g);
+    g->cfg.block_tokens = 16;
+    g->cfg.n_blocks = 512;
+    g->cfg.max_batch_size = 16;
+    g->cfg.max_batch_tokens = 256;
+    g->cfg.preemption = SCHED_PREEMPT_AUTO;
+    g->cfg.max_preemptions = 3;
+    g->cfg.n_park_slots = 512;
+    g->cfg.prefix_cache = true;
+    g->sim.step_us = 300;
+    g->sim.prefill_us = 500;
+    g->sim.decode_us = 900;
+    g->sim.park_us = 20;
+}
+
 void sim_start(struct sim *g)
 {
     struct weft_err err = {0};
@@ -125,6 +142,14 @@ struct request *sim_submit(struct sim *g, const char *id, enum prio base, uint32
 }
 
 /* A plan must be sound before it is run: within its limits, and covering what it writes. */
+struct request *sim_submit_nth(struct sim *g, const char *name, uint32_t i, enum prio base, uint32_t n_prompt,
+                               uint32_t max_tokens)
+{
+    char id[REQ_ID_MAX];
+    snprintf(id, sizeof id, "%s%u", name, i);
+    return sim_submit(g, id, base, n_prompt, max_tokens, (uint64_t)i * 977 + 13);
+}
+
 static bool check_plan(const struct sim *g, const struct plan *p)
 {
     uint32_t n_tokens = 0;
@@ -196,6 +221,13 @@ const struct sim_event *sim_event(const struct sim *g, enum sched_event_type typ
         if (g->events[i].type == type && (!r || g->events[i].req == r) && !nth--)
             return &g->events[i];
     return NULL;
+}
+
+struct sched_counts sim_counts(const struct sim *g)
+{
+    struct sched_counts c;
+    sched_counts(g->s, &c);
+    return c;
 }
 
 uint32_t sim_count(const struct sim *g, enum sched_event_type type, const struct request *r)

@@ -45,6 +45,9 @@ struct sim {
 /* Defaults: 64 blocks of 4 tokens, 8 sequences, 64 tokens a step, aging 0.1, depth 1000, no preemption, no
  * cache; a step takes 1000 µs, 10 µs more a prefill token, 20 µs a decode. */
 void sim_init(struct sim *g);
+/* Instead of sim_init: a server of ordinary size with everything on. 512 blocks of 16 tokens, 16 sequences, 256 tokens a
+ * step, preemption with room to park all, prefix cache; 300 µs a step, 500 µs more a prefill token, 900 µs a decode. */
+void sim_init_server(struct sim *g);
 /* Makes scheduler and executor from cfg and sim (pool sizes are taken from cfg). Fails the test when refused.
  */
 void sim_start(struct sim *g);
@@ -57,6 +60,9 @@ enum weft_rc sim_offer(struct sim *g, struct request *r, struct weft_err *err);
 /* Makes and submits; a refusal fails the test. */
 struct request *sim_submit(struct sim *g, const char *id, enum prio base, uint32_t n_prompt,
                            uint32_t max_tokens, uint64_t seed);
+/* The same with the id "name" and i, and a prompt that depends on i. */
+struct request *sim_submit_nth(struct sim *g, const char *name, uint32_t i, enum prio base, uint32_t n_prompt,
+                               uint32_t max_tokens);
 /* One step: plan, execute, commit or fail, check the invariants; the clock goes on by the step's duration.
  * False when there was nothing to run (the clock stands). */
 bool sim_step(struct sim *g);
@@ -66,6 +72,7 @@ void sim_run(struct sim *g, uint32_t limit);
 /* The event of that type about that request (any if NULL), the `nth` (from 0), or NULL. */
 const struct sim_event *sim_event(const struct sim *g, enum sched_event_type type, const struct request *r,
                                   uint32_t nth);
+struct sched_counts sim_counts(const struct sim *g);
 uint32_t sim_count(const struct sim *g, enum sched_event_type type, const struct request *r);
 /* Position in the log of the first such event, or -1. */
 long sim_when(const struct sim *g, enum sched_event_type type, const struct request *r);
