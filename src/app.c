@@ -1,4 +1,5 @@
-#include "src/app_state.h"
+#include "src/app_demo.h"
+#include "src/app_record.h"
 
 #include <errno.h>
 #include <locale.h>
@@ -144,12 +145,15 @@ static enum weft_rc open_all(struct app *a, sigset_t *mask, struct weft_err *err
     term_size(a->term, &w, &h);
     editor_resized(h, w);
     a->preset = (enum layout_preset)a->cfg->ui.layout;
-    app_store_open(a);
+    if (!a->options->demo) /* nothing of a demonstration is kept */
+        app_store_open(a);
     if (!a->n_sessions) {
         if (!app_new_session(a))
             return weft_err_nomem(err, "session", sizeof(struct session));
         welcome(a);
     }
+    if (a->options->demo && !app_demo_start(a, a->options->demo, false))
+        return weft_err_nomem(err, "demonstration", 0);
     struct weft_err theme_err;
     if (app_load_theme(a, a->cfg->ui.theme, &theme_err) != WEFT_OK)
         app_toast_error(a, &theme_err);
@@ -163,11 +167,13 @@ static bool close_all(struct app *a)
 {
     bool stopped = true;
     overlay_close(a);
+    app_demo_close(a);
     app_store_draft(a);
     editor_edit(NULL);
     editor_close();
     term_close(a->term);
     guard_stderr_back();
+    app_record_close(a);
     app_store_close(a);
     for (size_t i = 0; i < a->n_sessions; i++) /* so that stopping takes no longer than a step */
         app_stop(a, a->sessions[i]);
@@ -225,11 +231,13 @@ static void on_signals(struct app *a)
         on_resize(a);
 }
 
-/* How long poll may wait: until a frame or a piece of a reply to be saved is due, a key sequence counts as complete, or a toast goes. -1: no
+/* How long poll may wait: until a frame or a piece of a reply to be saved or
+ * of a demonstration is due, a key sequence counts as complete, or a toast goes. -1: no
  * limit. */
 static int wait_ms(struct app *a, int64_t now)
 {
     int64_t until = INT64_MAX, interval = app_frame_interval(a), save = app_store_tick(a, now);
+    int64_t play = app_demo_tick(a, now); /* first: it may have something to draw */
     int sequence = decoder_wait_ms(term_decoder(a->term));
     if (a->dirty)
         until = a->frame_us + 1000000 / a->cfg->ui.fps;
@@ -239,6 +247,8 @@ static int wait_ms(struct app *a, int64_t now)
         until = a->typed_us + sequence * 1000;
     if (a->toast != TOAST_NONE && a->toast_until_us < until)
         until = a->toast_until_us;
+    if (play >= 0 && now + play < until)
+        until = now + play;
     if (save >= 0 && now + save < until)
         until = now + save;
     if (until == INT64_MAX)

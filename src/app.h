@@ -10,11 +10,14 @@
 #include "engine/base/err.h"
 
 struct weft_config;
+struct workload;
 
 struct app_options {
     const struct weft_config *cfg; /* borrowed: outlives the call */
     bool sim;                      /* the simulated executor: no model, no device; the title says SIM */
     bool fresh;                    /* none of the sessions of last time */
+    /* A workload, expanded, that plays from READY on; then no session is opened or kept. Borrowed; NULL: none. */
+    struct workload *demo;
 };
 
 /* Opens the console and runs it until the user quits or a signal ends it. Returns the process's exit status:

@@ -99,6 +99,10 @@ void act_interrupt(struct app *a, const char *args)
 void act_freeze(struct app *a, const char *args)
 {
     (void)args;
+    int64_t now = clock_now_us();
+    if (a->frozen)
+        a->frozen_us += now - a->frozen_since_us;
+    a->frozen_since_us = now;
     a->frozen = !a->frozen;
     engine_freeze(a->engine, a->frozen);
     app_toast(a, TOAST_INFO, a->frozen ? "frozen: F5 runs one step, F4 goes on" : "running");

@@ -122,6 +122,8 @@ static app_action_fn *const actions[ACTION_COUNT] = {
     [ACTION_COPY] = act_copy,
     [ACTION_MOUSE] = act_mouse,
     [ACTION_MODEL] = act_model,
+    [ACTION_DEMO] = act_demo,
+    [ACTION_RECORD] = act_record,
 };
 
 void app_act(struct app *a, enum action action, const char *args)
@@ -138,6 +140,7 @@ const char *app_argument(struct app *a, enum action action, size_t i, const char
     switch (action) {
     case ACTION_THEME: found = act_theme_item(a, i, &item); break;
     case ACTION_LAYOUT: found = act_layout_item(a, i, &item); break;
+    case ACTION_DEMO: found = act_demo_item(a, i, &item); break;
     case ACTION_PRIO: found = act_prio_item(a, i, &item); break;
     case ACTION_MOUSE: found = act_mouse_item(a, i, &item); break;
     case ACTION_MODEL: found = act_model_item(a, i, &item); break;

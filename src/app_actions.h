@@ -42,11 +42,15 @@ app_action_fn act_focus_next, act_focus_previous, act_zoom, act_unzoom, act_layo
 /* app_past.c: moments gone by */
 app_action_fn act_past_back, act_past_forward, act_why;
 
+/* app_demo.c, app_record.c: workloads */
+app_action_fn act_demo, act_record;
+
 /* The session that an action is about: the row under the cursor where that is what the keys move, else the one in front. */
 size_t act_chosen(const struct app *a);
 struct session *act_chosen_session(const struct app *a);
 
 /* Rows of the lists that an action without arguments opens; also its completions. */
-app_item_fn act_prio_item, act_layout_item, act_theme_item, act_queue_item, act_mouse_item, act_model_item;
+app_item_fn act_prio_item, act_layout_item, act_theme_item, act_queue_item, act_mouse_item, act_model_item,
+    act_demo_item;
 
 #endif

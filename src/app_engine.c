@@ -1,4 +1,4 @@
-#include "src/app_state.h"
+#include "src/app_record.h"
 
 #include <string.h>
 
@@ -126,6 +126,8 @@ static void ask(struct app *a, struct session *s)
         engine_cancel(a->engine, id);
         weft_err_nomem(&err, "session_ask", 0);
         session_fail(s, &err);
+    } else {
+        app_record_submit(a, &request, id);
     }
 out:
     tok_ids_free(&ids);
@@ -187,14 +189,17 @@ bool app_stop(struct app *a, struct session *s)
         return false;
     s->stopping = true;
     engine_cancel(a->engine, s->request);
+    app_record_cancel(a, s->request);
     return true;
 }
 
 void app_set_priority(struct app *a, struct session *s, enum prio prio)
 {
     s->prio = prio;
-    if (session_busy(s))
+    if (session_busy(s)) {
         engine_set_priority(a->engine, s->request, prio);
+        app_record_priority(a, s->request, prio);
+    }
     app_toast(a, TOAST_INFO, "session %u: priority %s%s", s->number, prio_name(prio),
               session_busy(s) ? ", also of its request" : "");
 }

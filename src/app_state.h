@@ -11,6 +11,8 @@
  *   app_files.c     the log, themes
  *   app_mouse.c     clicks and the wheel
  *   app_past.c      moments gone by, and why
+ *   app_demo.c      a workload plays, with captions
+ *   app_record.c    what happens, as a workload
  *
  * All of it runs on one thread, which never waits for the engine: requests go out through its queue, events
  * and a snapshot come back.
@@ -35,7 +37,9 @@ enum {
 };
 
 struct app;
+struct app_demo;
 struct app_kept;
+struct app_record;
 struct store;
 
 /* Where a list's rows come from: row i, or false when there is no such row. Strings live as long as the list
@@ -104,6 +108,11 @@ struct app {
     struct text_filter paste; /* of a paste that comes in pieces */
     bool paste_cr;            /* its last piece ended in CR */
 
+    struct app_demo *demo;     /* the workload that plays; NULL: none */
+    struct app_record *record; /* what has happened, when that is recorded; NULL: it isn't */
+    int64_t frozen_us;         /* how long the engine was frozen in all, but for the time since… */
+    int64_t frozen_since_us;   /* … while it is */
+
     int signal_fd;
     int64_t typed_us;   /* when the last bytes came from the terminal */
     bool dirty, urgent; /* something to draw: at the next frame's time, or at once */
@@ -115,6 +124,12 @@ struct app {
 static inline struct session *app_session(const struct app *a)
 {
     return a->sessions[a->active];
+}
+
+/* The console's clock without the times in which the engine was frozen: what workloads go by. */
+static inline int64_t app_running_us(const struct app *a, int64_t now_us)
+{
+    return (a->frozen ? a->frozen_since_us : now_us) - a->frozen_us;
 }
 
 /* --- app.c: shared helpers --- */

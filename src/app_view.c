@@ -1,4 +1,5 @@
-#include "src/app_state.h"
+#include "src/app_demo.h"
+#include "src/app_record.h"
 
 #include <string.h>
 
@@ -107,6 +108,8 @@ static void fill_view(struct app *a, struct view *v)
         .zoom = a->zoom,
         .sessions_cursor = a->sessions_cursor,
         .toast = {a->toast, a->toast_text},
+        .caption = app_demo_caption(a),
+        .recording = app_recording(a),
     };
     memcpy(v->scroll, a->scroll, sizeof v->scroll);
     if (!a->overlay.draft) /* else the line being edited is the overlay's */
@@ -162,7 +165,7 @@ static bool graphs_fade(const struct snapshot *s)
 
 int64_t app_frame_interval(const struct app *a)
 {
-    bool busy = false;
+    bool busy = app_demo_moves(a);
     for (size_t i = 0; i < a->n_sessions && !busy; i++)
         busy = session_busy(a->sessions[i]);
     if (a->state >= ENGINE_STOPPED)

@@ -15,7 +15,7 @@
 #define WEFT_VERSION "0.1.0"
 
 const struct cli_verb *const cli_verbs[] = {
-    &cli_generate, &cli_replay, &cli_tokenize, &cli_detokenize, &cli_score,
+    &cli_generate, &cli_replay, &cli_demo, &cli_tokenize, &cli_detokenize, &cli_score,
     &cli_bench,    &cli_models, &cli_devices,  &cli_config,     NULL,
 };
 
@@ -130,7 +130,7 @@ static enum weft_rc open_log(const struct cli *cli, struct weft_err *err)
 {
     const char *file = cli->cfg.log.file;
     log_set_level((enum log_level)cli->cfg.log.level);
-    if (cli->verb == &cli_console)
+    if (cli->verb == &cli_console || cli->verb == &cli_demo)
         return WEFT_OK;
     if (!*file) {
         bool asked = was_set(&cli->cfg, "log.level");

@@ -37,7 +37,9 @@ struct cli_options {
     bool profile;
     /* config */
     bool print, defaults;
-    /* replay */
+    /* demo; with sim */
+    bool list;
+    /* replay; with sim */
     const char *events, *time_scale;
 };
 
@@ -78,7 +80,7 @@ struct cli_verb {
     bool brings_settings; /* its input has some, so it calls cli_configure and config_check itself */
 };
 
-extern const struct cli_verb cli_bench, cli_config, cli_console, cli_detokenize, cli_devices, cli_generate,
+extern const struct cli_verb cli_bench, cli_config, cli_console, cli_demo, cli_detokenize, cli_devices, cli_generate,
     cli_models, cli_replay, cli_score, cli_tokenize;
 
 /* Ended by NULL; the console, which has no name on the command line, isn't in it. */
@@ -96,6 +98,11 @@ int cli_main(int argc, char **argv);
 
 /* cli_help.c: what --help prints, for a verb or (cli_console) for weft. */
 void cli_help(const struct cli_verb *verb, struct buf *out);
+
+/* cli_workload.c: a workload by its path, "-" or the name of a built-in one (workload_destroy). FILE_INVALID (path, field,
+ * value, limit), CONFIG_INVALID. */
+struct workload;
+enum weft_rc cli_load_workload(const char *operand, struct workload **out, struct weft_err *err);
 
 /* ---- input and output (cli_io.c) ---- */
 

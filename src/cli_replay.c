@@ -4,51 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "src/replay.h"
 
 #define TIME_SCALE_MAX 1e6
-
-/* What is a path, and what the name of a built-in workload. */
-static bool is_path(const char *operand)
-{
-    const char *dot = strrchr(operand, '.');
-    return strchr(operand, '/') || strcmp(operand, "-") == 0 ||
-           (dot && (!strcmp(dot, ".yaml") || !strcmp(dot, ".yml") || !strcmp(dot, ".json")));
-}
-
-static enum weft_rc refuse_name(const char *name, struct weft_err *err)
-{
-    struct buf names = BUF_INIT;
-    for (const struct workload_builtin *b = workload_builtins; b->name; b++)
-        buf_addf(&names, "%s%s", b == workload_builtins ? "" : ", ", b->name);
-    weft_err_set(err, WEFT_FILE_INVALID, "%s: no such file, nor a built-in workload; these are %s", name,
-                 buf_str(&names));
-    weft_err_str(err, "path", name);
-    weft_err_str(err, "field", "path");
-    weft_err_str(err, "value", name);
-    weft_err_str(err, "limit", buf_str(&names));
-    buf_free(&names);
-    return WEFT_FILE_INVALID;
-}
-
-static enum weft_rc load_workload(const char *operand, struct workload **out, struct weft_err *err)
-{
-    struct buf text = BUF_INIT;
-    size_t n = 0;
-    const char *builtin = is_path(operand) ? NULL : workload_builtin_text(operand, &n);
-    enum weft_rc rc = WEFT_OK;
-    if (builtin)
-        return workload_parse(operand, builtin, n, out, err);
-    if (!is_path(operand) && access(operand, F_OK))
-        return refuse_name(operand, err);
-    rc = cli_read(operand, WORKLOAD_BYTES_MAX, &text, err);
-    if (rc == WEFT_OK)
-        rc = workload_parse(strcmp(operand, "-") ? operand : "<stdin>", buf_str(&text), text.len, out, err);
-    buf_free(&text);
-    return rc;
-}
 
 static enum weft_rc parse_time_scale(const struct cli *cli, double *out, struct weft_err *err)
 {
@@ -107,7 +66,7 @@ static enum weft_rc run(struct cli *cli, struct weft_err *err)
                             "a workload is needed: a file, or a name; see weft replay --help");
     enum weft_rc rc = parse_time_scale(cli, &scale, err);
     if (rc == WEFT_OK)
-        rc = load_workload(cli->operands.item[0], &w, err);
+        rc = cli_load_workload(cli->operands.item[0], &w, err);
     if (rc == WEFT_OK)
         rc = cli_configure(cli, apply_set, w, err);
     if (rc == WEFT_OK)
@@ -150,7 +109,7 @@ const struct cli_verb cli_replay = {
     .details =
         "WORKLOAD is a YAML or JSON file, - for standard input, or the name of a built-in workload: aging, "
         "burst, cancel-storm, fifo-against-priority, long-prompt, memory-pressure, "
-        "one-at-a-time-against-batch, poisson, preemption, prefix-sharing, vip-against-crowd. "
+        "one-at-a-time-against-batch, poisson, preemption, prefix-sharing, tour, vip-against-crowd. "
         "It runs on the engine, or with --sim on a simulated one, where the same file and seed give the same "
         "events, byte for byte. The file's own settings (its set:) come after the user's configuration and "
         "before the command line's.",

@@ -256,6 +256,8 @@ enum weft_rc workload_expand(struct workload *w, double time_scale, const struct
     }
     for (size_t i = 0; i < w->n_memory; i++)
         w->memory[i].at_us = scaled(&x, w->memory[i].at_us);
+    for (size_t i = 0; i < w->n_captions; i++)
+        w->captions[i].at_us = scaled(&x, w->captions[i].at_us);
     if (rc == WEFT_OK)
         rc = index_ids(w, err);
     if (rc == WEFT_OK && w->n_actions)

@@ -98,6 +98,13 @@ struct workload_memory {
     double mb;
 };
 
+/* What a demonstration says of what is to be seen from then on. */
+struct workload_caption {
+    int64_t at_us;
+    char *text; /* "": nothing more */
+    char *show; /* id of the request whose chat comes to the front; NULL: none */
+};
+
 struct workload {
     char *file; /* what messages call it */
     char *name;
@@ -106,6 +113,8 @@ struct workload {
     size_t n_entries, cap_entries;
     struct workload_memory *memory; /* by time, then by the file's order */
     size_t n_memory, cap_memory;
+    struct workload_caption *captions; /* by time, then by the file's order */
+    size_t n_captions, cap_captions;
     struct workload_set *set; /* `set:`, until workload_configure */
 
     /* workload_expand's: */

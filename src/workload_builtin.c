@@ -18,6 +18,7 @@ const struct workload_builtin workload_builtins[] = {
     {"poisson", "mixed traffic at random times, as a server sees it"},
     {"preemption", "an urgent request takes a seat; its victim comes back and loses nothing"},
     {"prefix-sharing", "a long common beginning is computed once"},
+    {"tour", "two minutes of everything, with real prompts and a word on what to look at"},
     {"vip-against-crowd", "a critical request amid thirty low ones gets its first token at once"},
     {NULL, NULL},
 };

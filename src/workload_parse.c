@@ -26,6 +26,7 @@ struct workload_set {
     {                                                                                                        \
         .name = key, .read = reader, .offset = at, .min = least, .max = most                                 \
     }
+enum { CAPTION_BYTES_MAX = 1024 };
 #define PRIORITIES "critical|high|normal|low"
 
 /* A number, or {min, max}. */
@@ -307,6 +308,37 @@ static WYAML_READER(read_memory)
     return wyaml_sequence(y, k, node, path, target, read_memory_item, err);
 }
 
+static enum weft_rc read_caption(const struct wyaml *y, yaml_node_t *node, const char *path, void *target,
+                                 struct weft_err *err)
+{
+    static const struct wyaml_key keys[] = {
+        {"at_ms", wyaml_ms, offsetof(struct workload_caption, at_us), TIMES, .required = true},
+        {"text", wyaml_text, offsetof(struct workload_caption, text), 0, CAPTION_BYTES_MAX,
+         .allowed = "0 … 1024 bytes", .required = true},
+        {"show", wyaml_text, offsetof(struct workload_caption, show), 1, REQ_ID_MAX - 1,
+         .allowed = "a request's id"},
+        {.name = NULL},
+    };
+    struct workload *w = target;
+    if (mem_grow(&w->captions, &w->cap_captions, w->n_captions + 1, sizeof *w->captions))
+        return weft_err_nomem(err, path, (w->n_captions + 1) * sizeof *w->captions);
+    struct workload_caption *c = &w->captions[w->n_captions++];
+    *c = (struct workload_caption){.text = NULL};
+    enum weft_rc rc = wyaml_mapping(y, keys, node, path, c, NULL, err);
+    if (rc)
+        return rc;
+    struct workload_caption read = *c;
+    for (; c > w->captions && c[-1].at_us > read.at_us; c--)
+        *c = c[-1];
+    *c = read;
+    return WEFT_OK;
+}
+
+static WYAML_READER(read_captions)
+{
+    return wyaml_sequence(y, k, node, path, target, read_caption, err);
+}
+
 static WYAML_READER(read_set)
 {
     (void)k;
@@ -330,6 +362,7 @@ static const struct wyaml_key file_keys[] = {
     {"seed", read_seed, .min = 0, .max = WORKLOAD_SEED_MAX},
     {"set", read_set, .allowed = "configuration keys and values"},
     {"memory", read_memory, .allowed = "a list of {at_ms, mb}"},
+    {"captions", read_captions, .allowed = "a list of {at_ms, text}"},
     {"requests", read_requests, .min = 1, .allowed = "a list of requests", .required = true},
     {.name = NULL},
 };
@@ -391,10 +424,14 @@ void workload_destroy(struct workload *w)
         return;
     for (size_t i = 0; i < w->n_entries; i++)
         entry_free(&w->entries[i]);
+    for (size_t i = 0; i < w->n_captions; i++) {
+        mem_free(w->captions[i].text);
+        mem_free(w->captions[i].show);
+    }
     if (w->set)
         yaml_document_delete(&w->set->doc);
-    void *const owned[] = {w->set,      w->file,    w->name,   w->entries, w->memory,
-                           w->requests, w->actions, w->bucket, w};
+    void *const owned[] = {w->set,      w->file,     w->name,    w->entries, w->memory,
+                           w->captions, w->requests, w->actions, w->bucket,  w};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++)
         mem_free(owned[i]);
 }

@@ -81,6 +81,9 @@ const struct action_info keymap_actions[] = {
     {ACTION_COPY, GROUP_READING, "copy", "/copy", "[N]", NULL, "copy the last reply, or the Nth last"},
     {ACTION_MOUSE, GROUP_SCREEN, "mouse", "/mouse", "[on|off]", NULL, "take the mouse, or give it back"},
     {ACTION_MODEL, GROUP_SESSIONS, "model", "/model", "[NAME]", NULL, "choose the session's model"},
+    {ACTION_DEMO, GROUP_PROGRAM, "demo", "/demo", "[NAME]", NULL, "play a workload, with captions"},
+    {ACTION_RECORD, GROUP_PROGRAM, "record", "/record", "[PATH]", NULL,
+     "record a workload; again: write its file"},
 };
 
 _Static_assert(sizeof keymap_actions / sizeof keymap_actions[0] == ACTION_COUNT - 1, "a row for each action");

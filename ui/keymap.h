@@ -104,6 +104,8 @@ enum action {
     ACTION_COPY,
     ACTION_MOUSE,
     ACTION_MODEL,
+    ACTION_DEMO,
+    ACTION_RECORD,
     ACTION_COUNT
 };
 

@@ -2,11 +2,12 @@
 
 _weft() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb='' word
-    local verbs='generate replay tokenize detokenize score bench models devices config'
+    local verbs='generate replay demo tokenize detokenize score bench models devices config'
     local common='--model --device --precision --config --set --log-level --json --quiet --help'
     local -A options=(
         [generate]='--prompt --chat --ids --batch --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --seed --stop --ignore-eos --stream --logprobs --priority'
         [replay]='--sim --events --time-scale'
+        [demo]='--list --sim'
         [tokenize]='--file --special'
         [detokenize]='--file'
         [score]='--ids --file'
@@ -54,8 +55,8 @@ _weft() {
         return
         ;;
     esac
-    if [[ $verb == replay && $cur != -* ]]; then
-        local workloads='aging burst cancel-storm fifo-against-priority long-prompt memory-pressure one-at-a-time-against-batch poisson preemption prefix-sharing vip-against-crowd'
+    if [[ ($verb == replay || $verb == demo) && $cur != -* ]]; then
+        local workloads='aging burst cancel-storm fifo-against-priority long-prompt memory-pressure one-at-a-time-against-batch poisson preemption prefix-sharing tour vip-against-crowd'
         compopt -o filenames 2>/dev/null
         COMPREPLY=($(compgen -W "$workloads" -- "$cur") $(compgen -f -- "$cur"))
     elif [[ -n $verb ]]; then

@@ -28,8 +28,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static const char *const verbs[] = {"generate", "replay", "tokenize", "detokenize", "score",
-                                    "bench",    "models", "devices",  "config"};
+static const char *const verbs[] = {"generate", "replay", "demo",   "tokenize", "detokenize",
+                                    "score",    "bench",  "models", "devices",  "config"};
 enum { N_VERBS = sizeof verbs / sizeof verbs[0] };
 
 /* The error object that --json prints with statuses 1 to 4. */

@@ -197,6 +197,26 @@ static void memory_is_kept_in_order_of_time(void **state)
     workload_destroy(w);
 }
 
+static void captions_are_kept_in_order_of_time(void **state)
+{
+    (void)state;
+    struct workload *w = NULL;
+    const char text[] = "captions: [{at_ms: 400, text: last, show: r1}, {at_ms: 100, text: ''}, {at_ms: 400, "
+                        "text: \"a\\nb\"}]\n"
+                        "requests: [{prompt_tokens: 4}]\n";
+    assert_int_equal(workload_parse("test.yaml", text, strlen(text), &w, &err), WEFT_OK);
+    assert_int_equal(workload_expand(w, 0.5, &cfg, &err), WEFT_OK);
+    assert_int_equal(w->n_captions, 3);
+    assert_int_equal(w->captions[0].at_us, 50000);
+    assert_string_equal(w->captions[0].text, "");
+    assert_null(w->captions[0].show);
+    assert_string_equal(w->captions[1].text, "last");
+    assert_string_equal(w->captions[1].show, "r1");
+    assert_int_equal(w->captions[2].at_us, 200000);
+    assert_string_equal(w->captions[2].text, "a\nb");
+    workload_destroy(w);
+}
+
 /* ---- what is refused ---- */
 
 /* Each with the line, the key that is named, and a word of the message. */
@@ -219,6 +239,10 @@ static const struct refusal {
     {"memory: {at_ms: 1, mb: 2}\nrequests: [{prompt_tokens: 4}]", 1, "memory", "no list"},
     {"memory: [{at_ms: 1}]\nrequests: [{prompt_tokens: 4}]", 1, "memory[0].mb", "is missing"},
     {"memory: [{at_ms: 1, mb: -2}]\nrequests: [{prompt_tokens: 4}]", 1, "memory[0].mb", "out of range"},
+    {"captions: 4\nrequests: [{prompt_tokens: 4}]", 1, "captions", "no list"},
+    {"captions: [{text: a}]\nrequests: [{prompt_tokens: 4}]", 1, "captions[0].at_ms", "is missing"},
+    {"captions: [{at_ms: 1}]\nrequests: [{prompt_tokens: 4}]", 1, "captions[0].text", "is missing"},
+    {"captions: [{at_ms: 1, txt: a}]\nrequests: [{prompt_tokens: 4}]", 1, "captions[0].txt", "unknown key"},
     {"requests:\n  - prompt_tokens: 4\n    promt: 4\n", 3, "requests[0].promt", "unknown key"},
     {"requests:\n  - {prompt_tokens: 4}\n  - {prompt_tokens: 4, id: \"\"}\n", 3, "requests[1].id",
      "is empty"},
@@ -337,6 +361,7 @@ static void every_cut_and_changed_byte_ends_well(void **state)
 {
     (void)state;
     static const char text[] = "name: a\nseed: 3\nset: {kv.blocks: 9}\nmemory: [{at_ms: 1, mb: 2}]\n"
+                               "captions: [{at_ms: 1, text: a, show: b}]\n"
                                "requests:\n  - {id: x, repeat: 2, prompt_tokens: {min: 1, max: 3}, text: ~}\n"
                                "  - {messages: [{role: user, content: \"h\\u00e9\"}], priority: {low: 1}}\n";
     static const char bytes[] = {0, '"', '{', '\t', (char)0x80, '-'};
@@ -620,13 +645,15 @@ static void every_built_in_workload_is_sound(void **state)
         struct workload *w = expand(text);
         assert_string_equal(w->name, b->name);
         assert_true(w->n_requests > 0 && strlen(b->what) > 0);
+        for (size_t i = 0; i < w->n_captions; i++) /* what is to be shown is there */
+            assert_true(!w->captions[i].show || workload_find(w, w->captions[i].show) >= 0);
         assert_int_equal(workload_configure(w, &cfg, &err), WEFT_OK);
         assert_int_equal(config_check(&cfg, &err), WEFT_OK);
         config_deinit(&cfg);
         assert_int_equal(config_init(&cfg, &err), WEFT_OK);
         workload_destroy(w);
     }
-    assert_int_equal(n_built_in, 11);
+    assert_int_equal(n_built_in, 12);
     assert_null(workload_builtin_text("dark", NULL)); /* a theme, not a workload */
 }
 
@@ -640,6 +667,7 @@ int main(void)
         TEST(settings_go_to_the_configuration),
         TEST(wrong_settings_are_refused_with_their_line),
         TEST(memory_is_kept_in_order_of_time),
+        TEST(captions_are_kept_in_order_of_time),
         TEST(malformed_files_are_refused),
         TEST(what_is_no_yaml_is_an_invalid_file),
         TEST(every_cut_and_changed_byte_ends_well),

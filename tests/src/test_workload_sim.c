@@ -613,6 +613,25 @@ static void a_prefix_is_computed_once(void **state)
     run_free(&r);
 }
 
+/* What its captions promise, at a pace near a real model's: some 9 ms a token alone. */
+static void the_tour_keeps_its_promises(void **state)
+{
+    (void)state;
+    static const char *const paced[] = {"sim.step_us=8000", NULL};
+    struct run r = builtin_with("tour", paced);
+    double cached = 0;
+    static const char *const readers[] = {"hero", "rule", "chalk", "first-page"};
+    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
+        cached += num(request(&r, readers[i]), "cached_tokens");
+    assert_true(cached > 2.5 * num(request(&r, "hero"), "prompt_tokens"));
+    assert_true(num(request(&r, "alone"), "finish_ms") < num(request(&r, "poem"), "submit_ms"));
+    assert_true(total(&r, "preemptions") > 0);
+    assert_true(num(request(&r, "alarm"), "queue_ms") < 100);
+    assert_true(num(request(&r, "vital"), "scheduled_ms") < num(request_n(&r, "crowd", 0), "scheduled_ms"));
+    assert_true(total(&r, "max_queue_depth") >= 3);
+    run_free(&r);
+}
+
 static void victims_lose_nothing(void **state)
 {
     (void)state;
@@ -806,6 +825,7 @@ int main(void)
         cmocka_unit_test(a_long_prompt_stops_nobody),
         cmocka_unit_test(a_prefix_is_computed_once),
         cmocka_unit_test(victims_lose_nothing),
+        cmocka_unit_test(the_tour_keeps_its_promises),
         cmocka_unit_test(memory_limits_refuse_by_priority),
         cmocka_unit_test(random_traffic_prefers_the_urgent),
         cmocka_unit_test(cancelled_requests_leave_no_trace),

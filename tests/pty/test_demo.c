@@ -1,0 +1,299 @@
+/* labels: unit pty */
+/* weft demo, /demo and /record: a workload plays with its captions, and what happened becomes one. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "tests/support/console.h"
+#include "tests/support/proc.h"
+
+static struct console con;
+static char dir[64], file[96];
+
+/* What a demonstration is to show, quick enough for a test: a token each 20 ms. */
+static const char workload[] =
+    "name: small\n"
+    "set: {sim.decode_us: 20000, scheduler.max_batch_size: 2}\n"
+    "captions:\n"
+    "  - {at_ms: 0, show: first, text: \"Look at the first one.\"}\n"
+    "  - {at_ms: 1500, show: second, text: \"And at the second.\"}\n"
+    "  - {at_ms: 4000, text: \"\"}\n"
+    "requests:\n"
+    "  - {id: first, at_ms: 100, text: \"What is that?\", max_tokens: 4000}\n"
+    "  - id: second\n"
+    "    at_ms: 300\n"
+    "    max_tokens: 4000\n"
+    "    messages: [{role: system, content: \"Be brief.\"}, {role: user, content: \"Old question\"},\n"
+    "               {role: assistant, content: \"Old answer\"}, {role: user, content: \"New question\"}]\n"
+    "  - {id: gone, at_ms: 500, prompt_tokens: 40, max_tokens: 4000, priority: high, cancel_at_ms: 2500,\n"
+    "     set_priority: {at_ms: 2000, to: critical}}\n";
+
+static int setup(void **state)
+{
+    (void)state;
+    memset(&con, 0, sizeof con);
+    snprintf(dir, sizeof dir, "/tmp/weft-demo-XXXXXX");
+    if (!mkdtemp(dir))
+        return -1;
+    snprintf(file, sizeof file, "%s/w.yaml", dir);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    console_end(&con);
+    unlink(file);
+    rmdir(dir);
+    return 0;
+}
+
+static void start(const char *const *args)
+{
+    const struct console_options options = {
+        .program = CONSOLE_PROGRAM, .args = args, .rows = 36, .cols = 120};
+    console_start(&con, &options);
+}
+
+static void play(const char *text)
+{
+    const char *const args[] = {"demo", file, "--sim", NULL};
+    FILE *f = fopen(file, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+    start(args);
+}
+
+static void live(void)
+{
+    static const char *const args[] = {"--sim", "--fresh",          "--set", "sim.decode_us=20000",
+                                       "--set", "sampling.top_k=7", NULL};
+    start(args);
+}
+
+static void captions_and_chats_follow_the_workload(void **state)
+{
+    (void)state;
+    play(workload);
+    console_sees(&con, "Look at the first one.");
+    console_sees(&con, "▸ 2 first");
+    console_sees(&con, "▏What is that?");
+    console_sees(&con, "And at the second.");
+    console_loses(&con, "Look at the first one.");
+    console_sees(&con, "▸ 3 second");
+    console_sees(&con, "▏Old question");
+    console_sees(&con, "▏Old answer");
+    console_sees(&con, "▏New question");
+    console_sees(&con, "system prompt: Be brief.");
+    console_sees(&con, "batch 2/2"); /* the workload's own setting */
+    console_key(&con, KEY_ALT("4"));
+    console_sees(&con, "a prompt of 40 pseudo-random tokens");
+    console_sees(&con, "stopped");
+    console_sees(&con, "gone CRITICAL");
+    console_loses(&con, "And at the second.");
+    console_key(&con, KEY_F10);
+    console_ends(&con);
+    char kept[128]; /* nothing */
+    snprintf(kept, sizeof kept, "%s/weft/sessions", con.dir);
+    struct stat st;
+    assert_int_not_equal(stat(kept, &st), 0);
+}
+
+static void a_frozen_engine_keeps_the_workload_waiting(void **state)
+{
+    (void)state;
+    play("captions: [{at_ms: 0, text: before}, {at_ms: 2500, text: after}]\n"
+         "requests: [{id: a, text: hello, max_tokens: 4000}]\n");
+    console_sees(&con, "before");
+    console_key(&con, KEY_F4);
+    console_sees(&con, "FROZEN");
+    pty_wait_text(&con.pty, "after", 3500);
+    assert_true(console_shows(&con, "before"));
+    assert_false(console_shows(&con, "after"));
+    console_key(&con, KEY_F4);
+    console_sees(&con, "after");
+}
+
+/* Sixteen at most are in the list; those behind them run all the same, and one that is over makes room. */
+static void many_requests_share_the_list(void **state)
+{
+    (void)state;
+    play("set: {scheduler.max_batch_size: 32}\n"
+         "requests:\n"
+         "  - {id: long, repeat: 20, text: hello, max_tokens: 4000, cancel_at_ms: 3000}\n"
+         "  - {id: late, at_ms: 3500, text: hello, max_tokens: 4000}\n");
+    console_sees(&con, "SESSIONS 17, 16 busy");
+    console_sees(&con, "batch 20/32");
+    console_sees(&con, "SESSIONS 17, 1 busy");
+    console_sees(&con, "late");
+    console_loses(&con, "long.0");
+    console_sees(&con, "long.1");
+}
+
+static void demo_plays_in_a_running_console(void **state)
+{
+    (void)state;
+    live();
+    console_key(&con, "/demo nonsense\r");
+    console_sees(&con, "/demo nonsense: there is no such workload");
+    console_key(&con, "/demo\r");
+    console_sees(&con, "two minutes of everything");
+    console_key(&con, "tour");
+    console_loses(&con, "a low request passes");
+    console_key(&con, KEY_ENTER);
+    console_sees(&con, "One chat, alone");
+    console_sees(&con, "2 alone");
+    console_sees(&con, "a weaver");
+}
+
+/* Runs the file through weft replay: what it says of it. */
+static json_t *replayed(void)
+{
+    const char *const argv[] = {CONSOLE_PROGRAM, "replay", file, "--sim", "--json", NULL};
+    const struct proc_options options = {.in = NULL};
+    struct proc_result r;
+    proc_run(argv, &options, &r);
+    if (r.status != 0)
+        fail_msg("replay: %d: %s", r.status, r.err);
+    json_t *result = json_loads(r.out, 0, NULL);
+    assert_non_null(result);
+    proc_free(&r);
+    return result;
+}
+
+static char *contents(void)
+{
+    static char text[16384];
+    FILE *f = fopen(file, "r");
+    assert_non_null(f);
+    text[fread(text, 1, sizeof text - 1, f)] = 0;
+    fclose(f);
+    return text;
+}
+
+static void record(void)
+{
+    char command[128];
+    snprintf(command, sizeof command, "/record %s\r", file);
+    console_key(&con, command);
+    console_sees(&con, "recording; /record again");
+}
+
+static const char *word(json_t *result, size_t i, const char *key)
+{
+    json_t *request = json_array_get(json_object_get(result, "requests"), i);
+    assert_non_null(request);
+    return json_string_value(json_object_get(request, key));
+}
+
+static void what_happened_becomes_a_workload(void **state)
+{
+    (void)state;
+    struct stat st;
+    live();
+    console_key(&con, "not recorded\r");
+    console_sees(&con, "RUNNING");
+    record();
+    console_key(&con, KEY_F2);
+    console_key(&con, "say \"hi\" \\ {to: me}\r");
+    console_sees(&con, "RUNNING");
+    console_key(&con, "/prio high\r");
+    console_sees(&con, "HIGH · RUNNING");
+    console_key(&con, KEY_ESC);
+    console_sees(&con, "stopped");
+    console_key(&con, "and again\r");
+    console_sees(&con, "HIGH · RUNNING");
+    console_key(&con, "/record\r");
+    console_sees(&con, "2 requests recorded");
+    assert_int_equal(stat(file, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+
+    const char *text = contents();
+    assert_non_null(strstr(text, "set: {"));
+    assert_non_null(strstr(text, "sampling.top_k: 7"));
+    assert_null(strstr(text, "sim."));
+    assert_null(strstr(text, "not recorded"));
+    assert_non_null(strstr(text, "content: \"say \\\"hi\\\" \\\\ {to: me}\"}]"));
+    assert_non_null(strstr(text, "{role: assistant, content: ")); /* the second has all that was said */
+    json_t *result = replayed();
+    assert_int_equal(json_array_size(json_object_get(result, "requests")), 2);
+    assert_string_equal(json_string_value(json_object_get(result, "name")), "w");
+    assert_string_equal(word(result, 0, "priority"), "high"); /* set while it ran */
+    assert_string_equal(word(result, 0, "state"), "cancelled");
+    assert_string_equal(word(result, 1, "state"), "completed");
+    assert_memory_equal(word(result, 0, "id"), "s2-", 3);
+    json_decref(result);
+}
+
+static void a_file_that_is_there_stays(void **state)
+{
+    (void)state;
+    char command[160];
+    FILE *f = fopen(file, "w");
+    assert_non_null(f);
+    fputs("mine", f);
+    fclose(f);
+    live();
+    snprintf(command, sizeof command, "/record %s\r", file);
+    console_key(&con, command);
+    console_sees(&con, "is there already");
+    snprintf(command, sizeof command, "/record %s/missing/w.yaml\r", dir);
+    console_key(&con, command);
+    console_sees(&con, "recording; /record again");
+    console_key(&con, "hello\r");
+    console_sees(&con, "RUNNING");
+    console_key(&con, "/record\r");
+    console_sees(&con, "No such file or directory");
+    assert_string_equal(contents(), "mine");
+    unlink(file);
+    snprintf(command, sizeof command, "/record %s\r", file); /* nothing is lost */
+    console_key(&con, command);
+    console_sees(&con, "1 request recorded");
+    json_decref(replayed());
+}
+
+static void quitting_writes_what_was_recorded(void **state)
+{
+    (void)state;
+    live();
+    record();
+    console_key(&con, "hello\r");
+    console_sees(&con, "RUNNING");
+    console_key(&con, KEY_F10);
+    console_ends(&con);
+    json_t *result = replayed();
+    assert_int_equal(json_array_size(json_object_get(result, "requests")), 1);
+    json_decref(result);
+}
+
+static void nothing_asked_leaves_no_file(void **state)
+{
+    (void)state;
+    live();
+    record();
+    console_key(&con, "/record\r");
+    console_sees(&con, "nothing was asked");
+    assert_int_not_equal(access(file, F_OK), 0);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    static const struct CMUnitTest tests[] = {
+        TEST(captions_and_chats_follow_the_workload), TEST(a_frozen_engine_keeps_the_workload_waiting),
+        TEST(many_requests_share_the_list),           TEST(demo_plays_in_a_running_console),
+        TEST(what_happened_becomes_a_workload),       TEST(a_file_that_is_there_stays),
+        TEST(quitting_writes_what_was_recorded),      TEST(nothing_asked_leaves_no_file),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
