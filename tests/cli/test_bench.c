@@ -11,20 +11,6 @@
 
 static struct cli_rig rig;
 
-static int setup(void **state)
-{
-    (void)state;
-    cli_rig_init(&rig, TEST_BINARY_DIR);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    cli_rig_deinit(&rig);
-    return 0;
-}
-
 static double number(json_t *object, const char *key)
 {
     json_t *n = json_object_get(object, key);
@@ -71,7 +57,7 @@ static void people_get_a_table(void **state)
     assert_non_null(strstr(rig.r.out, "\n    2 "));
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_prestate_setup_teardown(f, cli_rig_set_up, cli_rig_tear_down, &rig)
 
 int main(void)
 {

@@ -14,28 +14,6 @@
 
 static struct cli_rig rig;
 
-static int setup(void **state)
-{
-    (void)state;
-    cli_rig_init(&rig, TEST_BINARY_DIR);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    cli_rig_deinit(&rig);
-    return 0;
-}
-
-static const char *text_of(json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    if (!text)
-        fail_msg("no text %s", key);
-    return text;
-}
-
 static void assert_is_result(json_t *r)
 {
     static const char *const keys[] = {
@@ -51,20 +29,6 @@ static void assert_is_result(json_t *r)
             fail_msg("no timing.%s in the result", times[i]);
 }
 
-static json_t *find(json_t *lines, const char *id)
-{
-    size_t i;
-    json_t *line;
-    json_array_foreach(lines, i, line)
-    {
-        const char *own = json_string_value(json_object_get(line, "id"));
-        if (own && strcmp(own, id) == 0)
-            return line;
-    }
-    fail_msg("no line of %s", id);
-    return NULL;
-}
-
 static void a_chat_gives_the_reference_answer(void **state)
 {
     (void)state;
@@ -76,8 +40,8 @@ static void a_chat_gives_the_reference_answer(void **state)
     json_t *r = cli_json(&rig);
     assert_is_result(r);
     assert_int_equal(json_array_size(json_object_get(r, "prompt_ids")), 37);
-    assert_string_equal(text_of(r, "text"), "The capital of France is Paris.");
-    assert_string_equal(text_of(r, "finish_reason"), "stop");
+    assert_string_equal(cli_json_text(r, "text"), "The capital of France is Paris.");
+    assert_string_equal(cli_json_text(r, "finish_reason"), "stop");
     /* The reference's greedy ids; the end-of-generation token that follows isn't part of ids. */
     char *ids = json_dumps(json_object_get(r, "ids"), JSON_COMPACT);
     assert_string_equal(ids, "[504,3575,282,4649,314,7042,30]");
@@ -106,10 +70,10 @@ static void a_stream_is_the_result_in_pieces(void **state)
         json_t *token = json_array_get(lines, i);
         assert_int_equal(json_integer_value(json_object_get(token, "index")), i);
         assert_true(json_equal(json_object_get(token, "token"), json_array_get(ids, i)));
-        assert_string_equal(text_of(token, "id"), text_of(r, "id"));
-        strcat(text, text_of(token, "text"));
+        assert_string_equal(cli_json_text(token, "id"), cli_json_text(r, "id"));
+        strcat(text, cli_json_text(token, "text"));
     }
-    assert_string_equal(text, text_of(r, "text"));
+    assert_string_equal(text, cli_json_text(r, "text"));
     assert_int_equal(json_integer_value(json_object_get(r, "seed")), 5);
     json_t *logprobs = json_object_get(r, "logprobs");
     assert_int_equal(json_array_size(logprobs), n);
@@ -139,14 +103,14 @@ static void stop_strings_and_limits_end_it(void **state)
             "--stop", "eight", "--stop", "\n", NULL);
     cli_assert_status(&rig, 0);
     json_t *r = cli_json(&rig);
-    assert_string_equal(text_of(r, "finish_reason"), "stop");
-    assert_null(strstr(text_of(r, "text"), "eight"));
-    assert_non_null(strstr(text_of(r, "text"), "seven"));
+    assert_string_equal(cli_json_text(r, "finish_reason"), "stop");
+    assert_null(strstr(cli_json_text(r, "text"), "eight"));
+    assert_non_null(strstr(cli_json_text(r, "text"), "seven"));
     json_decref(r);
     cli_run(&rig, NULL, "generate", "--ids", "1,2,3", "--ignore-eos", "-n", "5", "--json", NULL);
     cli_assert_status(&rig, 0);
     r = cli_json(&rig);
-    assert_string_equal(text_of(r, "finish_reason"), "length");
+    assert_string_equal(cli_json_text(r, "finish_reason"), "length");
     assert_int_equal(json_array_size(json_object_get(r, "ids")), 5);
     assert_int_equal(json_array_size(json_object_get(r, "prompt_ids")), 3);
     json_decref(r);
@@ -158,7 +122,7 @@ static void requests_that_cannot_run_are_refused(void **state)
     cli_run(&rig, NULL, "generate", "-p", "x", "-n", "100000", "--json", NULL);
     cli_assert_error(&rig, 1, "INVALID_REQUEST", "8192");
     json_t *all = cli_json(&rig), *error = json_object_get(all, "error");
-    assert_string_equal(text_of(error, "code"), "INVALID_REQUEST");
+    assert_string_equal(cli_json_text(error, "code"), "INVALID_REQUEST");
     assert_non_null(json_object_get(json_object_get(error, "context"), "limit"));
     json_decref(all);
     cli_run(&rig, NULL, "generate", "-p", "", "--json", NULL);
@@ -196,7 +160,7 @@ static void a_batch_runs_what_can_run(void **state)
     {
         json_t *error = json_object_get(line, "error");
         if (error) {
-            assert_string_equal(text_of(error, "code"), "INVALID_REQUEST");
+            assert_string_equal(cli_json_text(error, "code"), "INVALID_REQUEST");
             json_t *context = json_object_get(error, "context");
             assert_non_null(json_object_get(context, "field"));
             assert_non_null(json_object_get(context, "limit"));
@@ -215,7 +179,7 @@ static void a_batch_runs_what_can_run(void **state)
     assert_int_equal(bad, 8);
     assert_int_equal(results, 3);
     assert_int_equal(tokens, 3);
-    assert_int_equal(json_array_size(json_object_get(find(lines, "r2"), "ids")), 4);
+    assert_int_equal(json_array_size(json_object_get(cli_json_by_id(lines, "r2"), "ids")), 4);
     json_decref(lines);
 }
 
@@ -244,9 +208,9 @@ static void a_timeout_is_told(void **state)
     cli_run(&rig, batch, "generate", "--batch", "-", NULL);
     cli_assert_status(&rig, 5);
     json_t *r = cli_json(&rig);
-    assert_string_equal(text_of(r, "finish_reason"), "timeout");
+    assert_string_equal(cli_json_text(r, "finish_reason"), "timeout");
     json_t *error = json_object_get(r, "error");
-    assert_non_null(strstr(text_of(error, "code"), "_TIMEOUT"));
+    assert_non_null(strstr(cli_json_text(error, "code"), "_TIMEOUT"));
     assert_int_equal(json_number_value(json_object_get(json_object_get(error, "context"), "timeout_ms")),
                      300);
     json_decref(r);
@@ -262,14 +226,14 @@ static void an_interrupt_prints_what_was_made(void **state)
     json_t *lines = cli_json_lines(&rig);
     json_t *last = json_array_get(lines, json_array_size(lines) - 1);
     assert_is_result(last);
-    assert_string_equal(text_of(last, "finish_reason"), "cancelled");
+    assert_string_equal(cli_json_text(last, "finish_reason"), "cancelled");
     size_t n = json_array_size(json_object_get(last, "ids"));
     assert_in_range(n, 4, 3999);
     assert_int_equal(json_array_size(lines), n + 1);
     json_decref(lines);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_prestate_setup_teardown(f, cli_rig_set_up, cli_rig_tear_down, &rig)
 
 int main(void)
 {

@@ -16,20 +16,6 @@
 
 static struct cli_rig rig;
 
-static int setup(void **state)
-{
-    (void)state;
-    cli_rig_init(&rig, TEST_BINARY_DIR);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    cli_rig_deinit(&rig);
-    return 0;
-}
-
 static const char *workload(const char *name, const char *text)
 {
     return cli_file(&rig, name, text, strlen(text));
@@ -37,22 +23,7 @@ static const char *workload(const char *name, const char *text)
 
 static json_t *request(json_t *result, const char *id)
 {
-    size_t i;
-    json_t *r;
-    json_array_foreach(json_object_get(result, "requests"), i, r)
-    {
-        if (strcmp(json_string_value(json_object_get(r, "id")), id) == 0)
-            return r;
-    }
-    fail_msg("no request %s", id);
-    return NULL;
-}
-
-static const char *text_of(json_t *object, const char *key)
-{
-    const char *s = json_string_value(json_object_get(object, key));
-    assert_non_null(s);
-    return s;
+    return cli_json_by_id(json_object_get(result, "requests"), id);
 }
 
 static double total(json_t *result, const char *key)
@@ -82,7 +53,7 @@ static void built_in_ones_run_by_name(void **state)
     cli_assert_status(&rig, 0);
     assert_int_equal(rig.r.err_len, 0);
     json_t *result = cli_json(&rig);
-    assert_string_equal(text_of(result, "name"), "vip-against-crowd");
+    assert_string_equal(cli_json_text(result, "name"), "vip-against-crowd");
     assert_int_equal(json_array_size(json_object_get(result, "requests")), 31);
     json_decref(result);
     cli_run(&rig, NULL, "replay", "--sim", "burst", NULL); /* for people: a table */
@@ -98,7 +69,7 @@ static void a_workload_comes_from_standard_input(void **state)
             "--sim", "--json", NULL);
     cli_assert_status(&rig, 0);
     json_t *result = cli_json(&rig);
-    assert_string_equal(text_of(request(result, "a"), "state"), "completed");
+    assert_string_equal(cli_json_text(request(result, "a"), "state"), "completed");
     json_decref(result);
 }
 
@@ -210,11 +181,11 @@ static void bad_input_is_told_with_its_place(void **state)
             "--json", NULL);
     cli_assert_error(&rig, 2, "CONFIG_INVALID", "w.yaml:3: requests[0].priority");
     json_t *all = cli_json(&rig), *context = json_object_get(json_object_get(all, "error"), "context");
-    assert_non_null(strstr(text_of(context, "file"), "w.yaml"));
+    assert_non_null(strstr(cli_json_text(context, "file"), "w.yaml"));
     assert_int_equal((int)json_number_value(json_object_get(context, "line")), 3);
-    assert_string_equal(text_of(context, "key"), "requests[0].priority");
-    assert_string_equal(text_of(context, "value"), "top");
-    assert_non_null(strstr(text_of(context, "allowed"), "critical|high|normal|low"));
+    assert_string_equal(cli_json_text(context, "key"), "requests[0].priority");
+    assert_string_equal(cli_json_text(context, "value"), "top");
+    assert_non_null(strstr(cli_json_text(context, "allowed"), "critical|high|normal|low"));
     json_decref(all);
 }
 
@@ -228,9 +199,10 @@ static void what_can_never_fit_is_refused_and_the_rest_runs(void **state)
             "--sim", "--json", NULL);
     cli_assert_status(&rig, 5);
     json_t *result = cli_json(&rig);
-    assert_string_equal(text_of(request(result, "big"), "state"), "rejected");
-    assert_string_equal(text_of(json_object_get(request(result, "big"), "error"), "code"), "INVALID_REQUEST");
-    assert_string_equal(text_of(request(result, "small"), "state"), "completed");
+    assert_string_equal(cli_json_text(request(result, "big"), "state"), "rejected");
+    assert_string_equal(cli_json_text(json_object_get(request(result, "big"), "error"), "code"),
+                        "INVALID_REQUEST");
+    assert_string_equal(cli_json_text(request(result, "small"), "state"), "completed");
     json_decref(result);
 }
 
@@ -300,9 +272,9 @@ static void the_engine_runs_the_same_file(void **state)
                 {"gone", "cancelled"},
                 {"nowhere", "rejected"}};
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
-        assert_string_equal(text_of(request(batch, ends[i].id), "state"), ends[i].state);
+        assert_string_equal(cli_json_text(request(batch, ends[i].id), "state"), ends[i].state);
     json_t *error = json_object_get(request(batch, "nowhere"), "error");
-    assert_string_equal(text_of(error, "code"), "MODEL_NOT_LOADED");
+    assert_string_equal(cli_json_text(error, "code"), "MODEL_NOT_LOADED");
     assert_true(json_number_value(json_object_get(request(batch, "text"), "submit_ms")) >= 20);
 
     /* The log has each request's life, in order of time. */
@@ -315,8 +287,8 @@ static void the_engine_runs_the_same_file(void **state)
         assert_non_null(ev);
         assert_true(json_number_value(json_object_get(ev, "t_ms")) >= t_ms);
         t_ms = json_number_value(json_object_get(ev, "t_ms"));
-        n_finish += strcmp(text_of(ev, "ev"), "finish") == 0;
-        n_reject += strcmp(text_of(ev, "ev"), "reject") == 0;
+        n_finish += strcmp(cli_json_text(ev, "ev"), "finish") == 0;
+        n_reject += strcmp(cli_json_text(ev, "ev"), "reject") == 0;
         json_decref(ev);
     }
     free(log);
@@ -328,15 +300,15 @@ static void the_engine_runs_the_same_file(void **state)
     assert_true(total(single, "avg_batch_size") <= 1);
     static const char *const same[] = {"ids.0", "ids.1", "ids.2", "ids.3", "text", "chat"};
     for (size_t i = 0; i < sizeof same / sizeof same[0]; i++)
-        assert_string_equal(text_of(request(batch, same[i]), "ids_hash"),
-                            text_of(request(single, same[i]), "ids_hash"));
+        assert_string_equal(cli_json_text(request(batch, same[i]), "ids_hash"),
+                            cli_json_text(request(single, same[i]), "ids_hash"));
     cli_run(&rig, NULL, "generate", "-p", "The capital of Portugal is", "-n", "6", "--temp", "0",
             "--ignore-eos", "--json", "--precision", "fp32", NULL);
     cli_assert_status(&rig, 0);
     json_t *alone = cli_json(&rig);
     char hash[17];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)hash_of(json_object_get(alone, "ids")));
-    assert_string_equal(text_of(request(batch, "text"), "ids_hash"), hash);
+    assert_string_equal(cli_json_text(request(batch, "text"), "ids_hash"), hash);
     json_decref(alone);
     json_decref(single);
     json_decref(batch);
@@ -361,9 +333,10 @@ static void two_models_take_turns(void **state)
     cli_run_with(&rig, &options, arguments);
     cli_assert_status(&rig, 0);
     json_t *result = cli_json(&rig);
-    assert_string_equal(text_of(request(result, "a"), "ids_hash"), text_of(request(result, "b"), "ids_hash"));
-    assert_string_equal(text_of(request(result, "a"), "model"), "smollm2");
-    assert_string_equal(text_of(request(result, "b"), "model"), "twin");
+    assert_string_equal(cli_json_text(request(result, "a"), "ids_hash"),
+                        cli_json_text(request(result, "b"), "ids_hash"));
+    assert_string_equal(cli_json_text(request(result, "a"), "model"), "smollm2");
+    assert_string_equal(cli_json_text(request(result, "b"), "model"), "twin");
     assert_int_equal(json_array_size(json_object_get(json_object_get(result, "stats"), "models")), 2);
     json_decref(result);
     size_t n, runs = 0;
@@ -380,7 +353,7 @@ static void two_models_take_turns(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_prestate_setup_teardown(f, cli_rig_set_up, cli_rig_tear_down, &rig)
     const struct CMUnitTest tests[] = {
         TEST(built_in_ones_run_by_name),
         TEST(a_workload_comes_from_standard_input),

@@ -21,20 +21,6 @@ static const char rendered_ids[] =
     "[1,9690,198,2683,359,253,5356,5646,11173,3365,3511,308,34519,28,7018,411,407,19712,8182,2,198,1,4093,"
     "198,1780,314,260,3575,282,4649,47,2,198,1,520,9531,198]\n";
 
-static int setup(void **state)
-{
-    (void)state;
-    cli_rig_init(&rig, TEST_BINARY_DIR);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    cli_rig_deinit(&rig);
-    return 0;
-}
-
 static void special_tokens_count_only_when_asked(void **state)
 {
     (void)state;
@@ -126,7 +112,7 @@ static void score_takes_text(void **state)
     cli_assert_error(&rig, 1, "INVALID_REQUEST", "at least 2");
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_prestate_setup_teardown(f, cli_rig_set_up, cli_rig_tear_down, &rig)
 
 int main(void)
 {

@@ -14,20 +14,6 @@
 
 static struct cli_rig rig;
 
-static int setup(void **state)
-{
-    (void)state;
-    cli_rig_init(&rig, TEST_BINARY_DIR);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    cli_rig_deinit(&rig);
-    return 0;
-}
-
 static const char *const verbs[] = {"generate", "replay", "demo",   "tokenize", "detokenize",
                                     "score",    "bench",  "models", "devices",  "config"};
 enum { N_VERBS = sizeof verbs / sizeof verbs[0] };
@@ -358,7 +344,7 @@ static void bad_input_files_are_refused(void **state)
     assert_context("field", "ids");
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_prestate_setup_teardown(f, cli_rig_set_up, cli_rig_tear_down, &rig)
 
 int main(void)
 {

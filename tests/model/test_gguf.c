@@ -20,6 +20,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/utf8.h"
 #include "engine/model/gguf_refuse.h"
+#include "tests/support/err_check.h"
 #include "tests/support/gguf_build.h"
 
 #define N_OF(a) (sizeof(a) / sizeof *(a))
@@ -60,21 +61,6 @@ static void poke_u64(struct buf *bytes, size_t at, uint64_t v)
 {
     for (int i = 0; i < 8; i++)
         bytes->data[at + (size_t)i] = (char)(v >> (8 * i) & 0xff);
-}
-
-static const char *context_text(const struct weft_err *e, const char *key)
-{
-    for (unsigned i = 0; i < e->n_context; i++)
-        if (strcmp(e->context[i].key, key) == 0 && e->context[i].is_text)
-            return e->context[i].text;
-    fail_msg("no context %s in: %s", key, e->message);
-    return "";
-}
-
-static void assert_contains(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in \"%s\"", part, text);
 }
 
 /* How each malformed file differs from the sound one: a line each. */
@@ -259,10 +245,10 @@ static void is_refused(void **state)
     struct weft_err e = {0};
     assert_int_equal(parse_copy(&bytes, &copy, &g, &e), WEFT_FILE_INVALID);
     assert_null(g);
-    assert_string_equal(context_text(&e, "path"), "test.gguf");
-    assert_contains(context_text(&e, "field"), m->field);
-    assert_contains(context_text(&e, "value"), m->value);
-    assert_contains(context_text(&e, "limit"), m->limit);
+    assert_string_equal(err_context_text(&e, "path"), "test.gguf");
+    assert_contains(err_context_text(&e, "field"), m->field);
+    assert_contains(err_context_text(&e, "value"), m->value);
+    assert_contains(err_context_text(&e, "limit"), m->limit);
     assert_contains(e.message, m->value);
     assert_contains(e.message, m->limit);
     assert_true(utf8_valid(e.message, strlen(e.message)));
@@ -287,7 +273,7 @@ static void cut_at_any_byte_is_refused(void **state)
     for (size_t whole = bytes.len; bytes.len-- > 0;) {
         assert_int_equal(parse_copy(&bytes, &copy, &g, &e), WEFT_FILE_INVALID);
         assert_null(g);
-        assert_true(bytes.len < whole && context_text(&e, "value") && context_text(&e, "limit"));
+        assert_true(bytes.len < whole && err_context_text(&e, "value") && err_context_text(&e, "limit"));
         free(copy);
     }
     buf_free(&bytes);
@@ -426,9 +412,9 @@ static void a_typed_read_names_value_and_range(void **state)
                    {"list", "type array"}};
     for (size_t i = 0; i < N_OF(outside); i++) {
         assert_int_equal(gguf_u32(g, outside[i].key, 1, 8, 512, &v, &e), WEFT_FILE_INVALID);
-        assert_string_equal(context_text(&e, "field"), outside[i].key);
-        assert_contains(context_text(&e, "value"), outside[i].value);
-        assert_contains(context_text(&e, "limit"), i < 5 ? "8 to 512" : "integer");
+        assert_string_equal(err_context_text(&e, "field"), outside[i].key);
+        assert_contains(err_context_text(&e, "value"), outside[i].value);
+        assert_contains(err_context_text(&e, "limit"), i < 5 ? "8 to 512" : "integer");
     }
     assert_int_equal(gguf_u32(g, "absent", 99, 1, 10, &v, &e), WEFT_OK);
     assert_int_equal(v, 99);
@@ -479,7 +465,7 @@ static void what_is_not_a_file_is_refused(void **state)
     snprintf(path, sizeof path, "%s/model.gguf", dir);
     assert_int_equal(gguf_open(path, &g, &e), WEFT_FILE_INVALID);
     assert_contains(e.message, "No such file");
-    assert_string_equal(context_text(&e, "path"), path);
+    assert_string_equal(err_context_text(&e, "path"), path);
     assert_int_equal(mkfifo(path, 0600), 0);
     assert_int_equal(gguf_open(path, &g, &e), WEFT_FILE_INVALID);
     assert_contains(e.message, "regular");

@@ -18,26 +18,12 @@
 #include "engine/base/hash.h"
 #include "engine/base/mem.h"
 #include "engine/model/model.h"
+#include "tests/support/err_check.h"
 #include "tests/support/gguf_build.h"
 
 #define N_OF(a) (sizeof(a) / sizeof *(a))
 
 static const struct gguf_tiny tiny = GGUF_TINY_DEFAULT;
-
-static const char *context_text(const struct weft_err *e, const char *key)
-{
-    for (unsigned i = 0; i < e->n_context; i++)
-        if (strcmp(e->context[i].key, key) == 0 && e->context[i].is_text)
-            return e->context[i].text;
-    fail_msg("no context %s in: %s", key, e->message);
-    return "";
-}
-
-static void assert_contains(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in \"%s\"", part, text);
-}
 
 /* How each file differs from the sound one: a line each. */
 /* clang-format off */
@@ -272,10 +258,10 @@ static void is_refused(void **state)
     assert_int_equal(model_parse(bytes.data, bytes.len, "tiny.gguf", &m, &e), WEFT_MODEL_LOAD_FAILED);
     assert_int_equal(e.code, WEFT_MODEL_LOAD_FAILED);
     assert_null(m);
-    assert_string_equal(context_text(&e, "path"), "tiny.gguf");
-    assert_contains(context_text(&e, "field"), u->field);
-    assert_contains(context_text(&e, "value"), u->value);
-    assert_contains(context_text(&e, "limit"), u->limit);
+    assert_string_equal(err_context_text(&e, "path"), "tiny.gguf");
+    assert_contains(err_context_text(&e, "field"), u->field);
+    assert_contains(err_context_text(&e, "value"), u->value);
+    assert_contains(err_context_text(&e, "limit"), u->limit);
     assert_contains(e.message, "tiny.gguf: ");
     assert_int_equal(model_parse(bytes.data, bytes.len, "tiny.gguf", &m, NULL), WEFT_MODEL_LOAD_FAILED);
     buf_free(&bytes);
@@ -478,7 +464,7 @@ static void a_vocabulary_alone_tokenizes(void **state)
     struct model *m;
     assert_int_equal(model_open(path, &m, &e), WEFT_MODEL_LOAD_FAILED);
     assert_null(m);
-    assert_string_equal(context_text(&e, "field"), "tensor_count");
+    assert_string_equal(err_context_text(&e, "field"), "tensor_count");
     unlink(path);
     assert_int_equal(model_open(path, &m, &e), WEFT_FILE_INVALID);
 }

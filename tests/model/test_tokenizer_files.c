@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "engine/base/mem.h"
+#include "tests/support/err_check.h"
 #include "tests/support/tok_build.h"
 
 #define N_OF(a) (sizeof(a) / sizeof *(a))
@@ -284,15 +285,6 @@ static const struct refusal {
 #undef R
 };
 
-static const char *context_text(const struct weft_err *err, const char *key)
-{
-    for (unsigned i = 0; i < err->n_context; i++)
-        if (strcmp(err->context[i].key, key) == 0)
-            return err->context[i].text;
-    fail_msg("no %s in the context of: %s", key, err->message);
-    return NULL;
-}
-
 static void spoiled_files_are_refused(void **state)
 {
     (void)state;
@@ -306,12 +298,12 @@ static void spoiled_files_are_refused(void **state)
         enum weft_rc rc = tok_build_create(&b, &t, &err);
         if (rc != WEFT_FILE_INVALID || err.code != rc || t)
             fail_msg("%s: %s, %s", r->name, weft_rc_name(rc), err.message);
-        if (strcmp(context_text(&err, "field"), r->field) != 0 ||
-            !strstr(context_text(&err, "value"), r->value) || !strstr(err.message, r->field) ||
+        if (strcmp(err_context_text(&err, "field"), r->field) != 0 ||
+            !strstr(err_context_text(&err, "value"), r->value) || !strstr(err.message, r->field) ||
             !strstr(err.message, "vocab.gguf"))
             fail_msg("%s: %s", r->name, err.message);
-        assert_string_equal(context_text(&err, "path"), "vocab.gguf");
-        assert_true(strlen(context_text(&err, "limit")) > 0);
+        assert_string_equal(err_context_text(&err, "path"), "vocab.gguf");
+        assert_true(strlen(err_context_text(&err, "limit")) > 0);
         for (const char *c = err.message; *c; c++)
             assert_true((unsigned char)*c >= 0x20);
         gguf_build_free(&b);
@@ -362,7 +354,7 @@ static void a_token_may_be_long_but_not_endless(void **state)
         set_last_token(&b, text, TOK_BUILD_NORMAL);
         assert_int_equal(tok_build_create(&b, &t, &err), over ? WEFT_FILE_INVALID : WEFT_OK);
         if (over)
-            assert_string_equal(context_text(&err, "value"), "65537 bytes long");
+            assert_string_equal(err_context_text(&err, "value"), "65537 bytes long");
         tok_destroy(t);
         gguf_build_free(&b);
     }

@@ -8,18 +8,8 @@
 #include <cmocka.h>
 
 #include "engine/sched/scheduler_int.h"
+#include "tests/support/err_check.h"
 #include "tests/support/sim_rig.h"
-
-static const char *context(const struct weft_err *err, const char *key, double *number)
-{
-    for (unsigned i = 0; i < err->n_context; i++) {
-        if (strcmp(err->context[i].key, key) == 0) {
-            *number = err->context[i].number;
-            return err->context[i].is_text ? err->context[i].text : "";
-        }
-    }
-    return NULL;
-}
 
 static void test_config_checked(void **state)
 {
@@ -48,10 +38,9 @@ static void test_config_checked(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct sched *s = NULL;
         struct weft_err err = {0};
-        double n;
         assert_int_equal(sched_create(&bad[i].c, &s, &err), WEFT_CONFIG_INVALID);
         assert_null(s);
-        assert_string_equal(context(&err, "key", &n), bad[i].key);
+        assert_string_equal(err_context_text(&err, "key"), bad[i].key);
     }
 }
 
@@ -73,13 +62,11 @@ static void test_refusals(void **state)
     } cases[] = {{&g, 0, 5, 1}, {&g, 5, 0, 1}, {&g, 96, 5, 100}, {&g, 200, 5, 100}, {&small, 16, 5, 20}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct weft_err err = {0};
-        double value, limit;
         struct request *r = sim_make(cases[i].g, "r", PRIO_NORMAL, cases[i].n_prompt, cases[i].max_tokens, 1);
         assert_int_equal(sim_offer(cases[i].g, r, &err), WEFT_INVALID_REQUEST);
-        assert_non_null(context(&err, "field", &value));
-        assert_non_null(context(&err, "value", &value));
-        assert_non_null(context(&err, "limit", &limit));
-        assert_float_equal(limit, cases[i].limit, 0);
+        err_context(&err, "field");
+        err_context(&err, "value");
+        assert_float_equal(err_context(&err, "limit")->number, cases[i].limit, 0);
         assert_null(sched_find(cases[i].g->s, "r"));
         assert_int_equal(sim_count(cases[i].g, SCHED_REJECT, r), 1);
     }
@@ -150,13 +137,10 @@ static void test_full_queue_refuses(void **state)
             in[i] = sim_submit(&g, id, PRIO_LOW, 4, 4, 1);
         }
         struct weft_err err = {0};
-        double depth, max;
         struct request *r = sim_make(&g, "more", PRIO_CRITICAL, 4, 4, 1);
         assert_int_equal(sim_offer(&g, r, &err), WEFT_QUEUE_FULL);
-        assert_non_null(context(&err, "depth", &depth));
-        assert_non_null(context(&err, "max_depth", &max));
-        assert_float_equal(depth, 3, 0);
-        assert_float_equal(max, 3, 0);
+        assert_float_equal(err_context(&err, "depth")->number, 3, 0);
+        assert_float_equal(err_context(&err, "max_depth")->number, 3, 0);
         for (int i = 0; i < 3; i++)
             sched_cancel(g.s, in[(i + round) % 3], g.now_us);
     }

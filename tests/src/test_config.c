@@ -14,6 +14,7 @@
 #include "engine/base/mem.h"
 #include "engine/sched/request.h"
 #include "src/config.h"
+#include "tests/support/err_check.h"
 
 static struct weft_config cfg;
 static struct weft_err err;
@@ -37,15 +38,6 @@ static enum weft_rc load(const char *text)
     return config_load_text(&cfg, "test.yaml", text, strlen(text), &err);
 }
 
-static const struct weft_err_context *context(const char *key)
-{
-    for (unsigned i = 0; i < err.n_context; i++)
-        if (strcmp(err.context[i].key, key) == 0)
-            return &err.context[i];
-    fail_msg("no context %s in: %s", key, err.message);
-    return NULL;
-}
-
 static void assert_refused(const char *text, unsigned line, const char *key, const char *in_message)
 {
     assert_int_equal(load(text), WEFT_CONFIG_INVALID);
@@ -56,11 +48,11 @@ static void assert_refused(const char *text, unsigned line, const char *key, con
     snprintf(place, sizeof place, "test.yaml:%u: ", line);
     if (strncmp(err.message, place, strlen(place)) != 0)
         fail_msg("expected \"%s\" at the start of: %s", place, err.message);
-    assert_string_equal(context("file")->text, "test.yaml");
-    assert_int_equal((int)context("line")->number, line);
-    assert_string_equal(context("key")->text, key);
-    context("value");
-    context("allowed");
+    assert_string_equal(err_context(&err, "file")->text, "test.yaml");
+    assert_int_equal((int)err_context(&err, "line")->number, line);
+    assert_string_equal(err_context(&err, "key")->text, key);
+    err_context(&err, "value");
+    err_context(&err, "allowed");
     config_deinit(&cfg);
     assert_int_equal(config_init(&cfg, &err), WEFT_OK);
 }
@@ -253,8 +245,8 @@ static void set_takes_inline_yaml(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         if (config_set(&cfg, bad[i], &err) != WEFT_CONFIG_INVALID)
             fail_msg("accepted: %s", bad[i]);
-        assert_string_equal(context("file")->text, "--set");
-        assert_int_equal((int)context("line")->number, 0);
+        assert_string_equal(err_context(&err, "file")->text, "--set");
+        assert_int_equal((int)err_context(&err, "line")->number, 0);
         assert_ptr_equal(strstr(err.message, "--set: "), err.message);
     }
 }
@@ -278,14 +270,14 @@ static void limits_between_keys_hold(void **state)
     (void)state;
     assert_int_equal(load("scheduler:\n  max_batch_size: 300\n"), WEFT_OK);
     assert_int_equal(config_check(&cfg, &err), WEFT_CONFIG_INVALID);
-    assert_string_equal(context("key")->text, "scheduler.max_batch_size");
-    assert_int_equal((int)context("line")->number, 2);
-    assert_string_equal(context("allowed")->text, "at most scheduler.max_batch_tokens");
+    assert_string_equal(err_context(&err, "key")->text, "scheduler.max_batch_size");
+    assert_int_equal((int)err_context(&err, "line")->number, 2);
+    assert_string_equal(err_context(&err, "allowed")->text, "at most scheduler.max_batch_tokens");
     assert_int_equal(config_set(&cfg, "scheduler.max_batch_tokens=300", &err), WEFT_OK);
     assert_int_equal(config_check(&cfg, &err), WEFT_OK);
     assert_int_equal(config_set(&cfg, "scheduler.max_batch_tokens=299", &err), WEFT_OK);
     assert_int_equal(config_check(&cfg, &err), WEFT_CONFIG_INVALID);
-    assert_string_equal(context("key")->text, "scheduler.max_batch_tokens");
+    assert_string_equal(err_context(&err, "key")->text, "scheduler.max_batch_tokens");
     assert_int_equal(config_set(&cfg, "scheduler={max_batch_tokens: 300, max_batch_size: 2}", &err), WEFT_OK);
     assert_int_equal(config_set(&cfg, "batching.min_batch_size=3", &err), WEFT_OK);
     assert_int_equal(config_check(&cfg, &err), WEFT_CONFIG_INVALID);
@@ -380,7 +372,7 @@ static void files_are_read_or_refused(void **state)
     close(fd);
     unlink(path);
     assert_int_equal(config_load_file(&cfg, path, &err), WEFT_CONFIG_INVALID);
-    assert_string_equal(context("file")->text, path);
+    assert_string_equal(err_context(&err, "file")->text, path);
     assert_non_null(strstr(err.message, "No such file"));
     assert_int_equal(config_load_file(&cfg, "/", &err), WEFT_CONFIG_INVALID);
     assert_non_null(strstr(err.message, "directory"));

@@ -12,6 +12,7 @@
 #include "engine/base/buf.h"
 #include "engine/base/mem.h"
 #include "src/workload.h"
+#include "tests/support/err_check.h"
 
 static struct weft_config cfg;
 static struct weft_err err;
@@ -52,15 +53,6 @@ static const struct workload_request *request(const struct workload *w, const ch
     if (i < 0)
         fail_msg("no request %s", id);
     return &w->requests[i];
-}
-
-static const struct weft_err_context *context(const char *key)
-{
-    for (unsigned i = 0; i < err.n_context; i++)
-        if (strcmp(err.context[i].key, key) == 0)
-            return &err.context[i];
-    fail_msg("no context %s in: %s", key, err.message);
-    return NULL;
 }
 
 /* ---- what is read ---- */
@@ -179,10 +171,10 @@ static void wrong_settings_are_refused_with_their_line(void **state)
                                "  kv.blocks: 256\n"
                                "  scheduler.max_batch_size: many\n");
     assert_int_equal(workload_configure(w, &cfg, &err), WEFT_CONFIG_INVALID);
-    assert_string_equal(context("file")->text, "dir/test.yaml");
-    assert_int_equal((int)context("line")->number, 4);
-    assert_string_equal(context("key")->text, "scheduler.max_batch_size");
-    assert_string_equal(context("value")->text, "many");
+    assert_string_equal(err_context(&err, "file")->text, "dir/test.yaml");
+    assert_int_equal((int)err_context(&err, "line")->number, 4);
+    assert_string_equal(err_context(&err, "key")->text, "scheduler.max_batch_size");
+    assert_string_equal(err_context(&err, "value")->text, "many");
     workload_destroy(w);
 }
 
@@ -314,11 +306,13 @@ static void malformed_files_are_refused(void **state)
             fail_msg("%s: %s %s", r->text, weft_rc_name(rc), err.message);
         if (!strstr(err.message, r->says))
             fail_msg("%s: \"%s\" isn't in: %s", r->text, r->says, err.message);
-        if (strcmp(context("key")->text, r->key) != 0 || (unsigned)context("line")->number != r->line)
-            fail_msg("%s: key %s, line %g", r->text, context("key")->text, context("line")->number);
-        assert_string_equal(context("file")->text, "test.yaml");
-        assert_false(context("value")->key == NULL);
-        assert_true(strlen(context("allowed")->text) > 0);
+        if (strcmp(err_context(&err, "key")->text, r->key) != 0 ||
+            (unsigned)err_context(&err, "line")->number != r->line)
+            fail_msg("%s: key %s, line %g", r->text, err_context(&err, "key")->text,
+                     err_context(&err, "line")->number);
+        assert_string_equal(err_context(&err, "file")->text, "test.yaml");
+        assert_false(err_context(&err, "value")->key == NULL);
+        assert_true(strlen(err_context(&err, "allowed")->text) > 0);
         assert_memory_equal(err.message, "test.yaml:", 10);
     }
 }
@@ -348,12 +342,12 @@ static void what_is_no_yaml_is_an_invalid_file(void **state)
         enum weft_rc rc = workload_parse("test.yaml", cases[i].text, n, &w, &err);
         if (rc != WEFT_FILE_INVALID || w)
             fail_msg("case %zu: %s", i, err.message);
-        assert_string_equal(context("path")->text, "test.yaml");
-        assert_true(strlen(context("field")->text) > 0);
-        assert_true(strlen(context("value")->text) > 0);
-        assert_true(strlen(context("limit")->text) > 0);
-        if ((unsigned)context("line")->number != cases[i].line)
-            fail_msg("case %zu: line %g in: %s", i, context("line")->number, err.message);
+        assert_string_equal(err_context(&err, "path")->text, "test.yaml");
+        assert_true(strlen(err_context(&err, "field")->text) > 0);
+        assert_true(strlen(err_context(&err, "value")->text) > 0);
+        assert_true(strlen(err_context(&err, "limit")->text) > 0);
+        if ((unsigned)err_context(&err, "line")->number != cases[i].line)
+            fail_msg("case %zu: line %g in: %s", i, err_context(&err, "line")->number, err.message);
     }
 }
 
@@ -459,8 +453,8 @@ static void ids_must_differ_after_expansion(void **state)
     struct workload *w =
         parse("requests:\n  - {id: a, repeat: 2, prompt_tokens: 4}\n  - {id: a.1, prompt_tokens: 4}\n");
     assert_int_equal(workload_expand(w, 1, &cfg, &err), WEFT_CONFIG_INVALID);
-    assert_int_equal((int)context("line")->number, 3);
-    assert_string_equal(context("value")->text, "a.1");
+    assert_int_equal((int)err_context(&err, "line")->number, 3);
+    assert_string_equal(err_context(&err, "value")->text, "a.1");
     workload_destroy(w);
 }
 

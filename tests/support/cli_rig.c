@@ -40,6 +40,18 @@ void cli_rig_deinit(struct cli_rig *rig)
     assert_int_equal(system(command), 0);
 }
 
+int cli_rig_set_up(void **state)
+{
+    cli_rig_init(*state, TEST_BINARY_DIR);
+    return 0;
+}
+
+int cli_rig_tear_down(void **state)
+{
+    cli_rig_deinit(*state);
+    return 0;
+}
+
 void cli_run_with(struct cli_rig *rig, const struct proc_options *options, const char *const *arguments)
 {
     const char *argv[ARGUMENTS_MAX + 2] = {rig->binary};
@@ -104,6 +116,28 @@ json_t *cli_json_lines(struct cli_rig *rig)
         p += n + 1;
     }
     return lines;
+}
+
+json_t *cli_json_by_id(json_t *array, const char *id)
+{
+    size_t i;
+    json_t *object;
+    json_array_foreach(array, i, object)
+    {
+        const char *own = json_string_value(json_object_get(object, "id"));
+        if (own && strcmp(own, id) == 0)
+            return object;
+    }
+    fail_msg("nothing with id %s", id);
+    return NULL;
+}
+
+const char *cli_json_text(json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    if (!text)
+        fail_msg("no text %s", key);
+    return text;
 }
 
 json_t *cli_json(struct cli_rig *rig)

@@ -21,6 +21,9 @@ enum { CLI_RIG_ENV = 5 };
 /* `build` is the build directory. */
 void cli_rig_init(struct cli_rig *rig, const char *build);
 void cli_rig_deinit(struct cli_rig *rig);
+/* Both as fixtures with this build; the rig is the test's initial state: cmocka_unit_test_prestate_setup_teardown. */
+int cli_rig_set_up(void **state);
+int cli_rig_tear_down(void **state);
 
 /* Runs weft with `in` on standard input and these arguments, ended by NULL; the result is rig->r. */
 void cli_run(struct cli_rig *rig, const char *in, ...) __attribute__((sentinel));
@@ -35,6 +38,10 @@ void cli_assert_error(struct cli_rig *rig, int status, const char *code, const c
 json_t *cli_json(struct cli_rig *rig);
 /* Standard output is JSON documents, one a line: returned as an array. */
 json_t *cli_json_lines(struct cli_rig *rig);
+/* The object with that id in an array of them, borrowed; the test fails when there is none. */
+json_t *cli_json_by_id(json_t *array, const char *id);
+/* A member that is text; the test fails when there is none. */
+const char *cli_json_text(json_t *object, const char *key);
 
 /* Writes a file into rig->dir; the path is good until the next call. */
 const char *cli_file(struct cli_rig *rig, const char *name, const void *data, size_t n);

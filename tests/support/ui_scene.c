@@ -271,6 +271,18 @@ void scene_deinit(struct scene *s)
         transcript_destroy(s->sessions[i].transcript);
 }
 
+int scene_set_up(void **state)
+{
+    scene_init(*state, TEST_SOURCE_DIR);
+    return 0;
+}
+
+int scene_tear_down(void **state)
+{
+    scene_deinit(*state);
+    return 0;
+}
+
 void scene_theme(struct theme *out, const char *top, const char *name)
 {
     char path[512];

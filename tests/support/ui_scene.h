@@ -21,6 +21,9 @@ struct scene {
  * allocate it, or make it static. */
 void scene_init(struct scene *s, const char *top);
 void scene_deinit(struct scene *s);
+/* Both as fixtures; the scene is the test's initial state: cmocka_unit_test_prestate_setup_teardown. */
+int scene_set_up(void **state);
+int scene_tear_down(void **state);
 /* Reads top/themes/NAME.yaml. */
 void scene_theme(struct theme *out, const char *top, const char *name);
 

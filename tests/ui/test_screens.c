@@ -12,20 +12,6 @@
 
 static struct scene scene;
 
-static int set_up(void **state)
-{
-    (void)state;
-    scene_init(&scene, TEST_SOURCE_DIR);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    scene_deinit(&scene);
-    return 0;
-}
-
 static void check_screen(const char *name, int w, int h)
 {
     golden_screen(&scene, TEST_SOURCE_DIR, name, w, h);
@@ -294,7 +280,7 @@ static void scheduler_colours(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_prestate_setup_teardown(f, scene_set_up, scene_tear_down, &scene)
     static const struct CMUnitTest tests[] = {
         TEST(presets),
         TEST(small_screens),

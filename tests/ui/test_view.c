@@ -14,20 +14,6 @@
 
 static struct scene scene;
 
-static int set_up(void **state)
-{
-    (void)state;
-    scene_init(&scene, TEST_SOURCE_DIR);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    scene_deinit(&scene);
-    return 0;
-}
-
 /* Does row y of a 120 × 36 screen hold `want`? */
 static void expect_row(int y, const char *want)
 {
@@ -235,7 +221,7 @@ static void frame_time(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_prestate_setup_teardown(f, scene_set_up, scene_tear_down, &scene)
     static const struct CMUnitTest tests[] = {
         TEST(session_states), TEST(too_small),    TEST(scrolling),  TEST(mouse),
         TEST(random_sizes),   TEST(borders_stay), TEST(frame_time),
