@@ -167,13 +167,13 @@ static bool close_all(struct app *a)
 {
     bool stopped = true;
     overlay_close(a);
-    app_demo_close(a);
     app_store_draft(a);
     editor_edit(NULL);
     editor_close();
     term_close(a->term);
     guard_stderr_back();
-    app_record_close(a);
+    app_record_close(a); /* before what the end itself cancels */
+    app_demo_close(a);
     app_store_close(a);
     for (size_t i = 0; i < a->n_sessions; i++) /* so that stopping takes no longer than a step */
         app_stop(a, a->sessions[i]);

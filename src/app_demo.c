@@ -15,6 +15,7 @@
 struct demo_request {
     char id[REQ_ID_MAX]; /* the engine's; "": not submitted */
     uint32_t tag;        /* its session's number, whether there is such a session or not */
+    size_t n_turns;      /* of its session, with the reply; more: the user has talked on */
 };
 
 struct app_demo {
@@ -28,6 +29,40 @@ struct app_demo {
     size_t cap_ids;
     uint32_t front; /* number of the session that was brought to the front; 0: none was */
 };
+
+static size_t index_of(const struct app *a, uint32_t number)
+{
+    size_t i = 0;
+    while (i < a->n_sessions && a->sessions[i]->number != number)
+        i++;
+    return i;
+}
+
+static struct session *session_numbered(const struct app *a, uint32_t number)
+{
+    size_t i = index_of(a, number);
+    return number && i < a->n_sessions ? a->sessions[i] : NULL;
+}
+
+void app_demo_close(struct app *a)
+{
+    struct app_demo *d = a->demo;
+    if (!d)
+        return;
+    for (size_t i = 0; i < d->w->n_requests; i++) {
+        const struct demo_request *r = &d->requests[i];
+        struct session *s = session_numbered(a, r->tag);
+        if (s && strcmp(s->request, r->id) == 0)
+            app_stop(a, s);
+        else if (!s && *r->id) /* one that is over is no error */
+            engine_cancel(a->engine, r->id);
+    }
+    workload_destroy(d->owned);
+    mem_free(d->requests);
+    mem_free(d->ids);
+    mem_free(d);
+    a->demo = NULL;
+}
 
 bool app_demo_start(struct app *a, struct workload *w, bool owned)
 {
@@ -51,36 +86,7 @@ bool app_demo_start(struct app *a, struct workload *w, bool owned)
     return true;
 }
 
-void app_demo_close(struct app *a)
-{
-    struct app_demo *d = a->demo;
-    if (!d)
-        return;
-    for (size_t i = 0; i < d->w->n_requests; i++)
-        if (*d->requests[i].id) /* one that is over is no error */
-            engine_cancel(a->engine, d->requests[i].id);
-    workload_destroy(d->owned);
-    mem_free(d->requests);
-    mem_free(d->ids);
-    mem_free(d);
-    a->demo = NULL;
-}
-
 /* --- sessions of the demonstration --- */
-
-static size_t index_of(const struct app *a, uint32_t number)
-{
-    size_t i = 0;
-    while (i < a->n_sessions && a->sessions[i]->number != number)
-        i++;
-    return i;
-}
-
-static struct session *session_numbered(const struct app *a, uint32_t number)
-{
-    size_t i = index_of(a, number);
-    return number && i < a->n_sessions ? a->sessions[i] : NULL;
-}
 
 /* Whether there is a place for one more session: one that is over may have to go. */
 static bool make_room(struct app *a, struct app_demo *d)
@@ -91,7 +97,9 @@ static bool make_room(struct app *a, struct app_demo *d)
         if (at == a->n_sessions)
             continue;
         n++;
-        if (!session_busy(a->sessions[at]) && !a->sessions[at]->n_queue && at != a->active && at < oldest)
+        const struct session *s = a->sessions[at];
+        bool over = !session_busy(s) && !s->n_queue && !s->paused && s->n_turns <= d->requests[i].n_turns;
+        if (over && at != a->active && at < oldest)
             oldest = at;
     }
     if (n < APP_DEMO_SESSIONS)
@@ -215,8 +223,10 @@ static void submit(struct app *a, struct app_demo *d, size_t index)
     rq.sampling.temperature = e->temperature;
     rq.sampling.seed = r->sampling_seed;
     known->tag = rq.tag;
-    if (s)
+    if (s) {
         show_prompt(s, r);
+        known->n_turns = s->n_turns + 1;
+    }
     if (e->kind == WORKLOAD_IDS && !prompt_ids(a, d, r, &rq))
         weft_err_nomem(&err, "demo", sizeof *d->ids * ((size_t)r->n_prefix + r->n_ids));
     else if (engine_submit(a->engine, a->inbox, &rq, known->id, &err) == WEFT_OK)

@@ -155,6 +155,9 @@ static void demo_plays_in_a_running_console(void **state)
     console_sees(&con, "One chat, alone");
     console_sees(&con, "2 alone");
     console_sees(&con, "a weaver");
+    console_key(&con, "/demo aging\r"); /* in its place */
+    console_loses(&con, "One chat, alone");
+    console_sees(&con, "stopped");
 }
 
 /* Runs the file through weft replay: what it says of it. */
