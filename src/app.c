@@ -55,6 +55,7 @@ void app_show_session(struct app *a, size_t i)
     a->active = a->sessions_cursor = i;
     a->sessions[i]->unread = false;
     a->completion_hidden = false;
+    a->completion = 0;
     editor_edit(a->sessions[i]->draft);
 }
 

@@ -1,5 +1,6 @@
 #include "src/app_state.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/base/mem.h"
@@ -39,6 +40,7 @@ static void feed(struct app *a, const struct decoder_event *ev)
         n -= used;
     }
     a->completion_hidden = false;
+    a->completion = 0;
 }
 
 void app_edit_message(const char *text)
@@ -62,6 +64,31 @@ static bool take_back_queued(struct app *a, ui_key key)
     app_edit_message(text);
     mem_free(text);
     app_toast(a, TOAST_INFO, "taken back from the queue: edit it and press Enter, or clear it");
+    return true;
+}
+
+/* Up and Down choose in the popup over the input line, Enter and Tab take what is chosen. False: the key isn't for it. */
+static bool choose_completion(struct app *a, ui_key key)
+{
+    size_t n = app_find_completions(a), word;
+    struct editor_view e;
+    char line[256];
+    if (n < 2) /* no choice: Up and Down are history's */
+        a->completion = 0;
+    else if (key == UI_KEY_DOWN)
+        a->completion = a->completion % n + 1;
+    else if (key == UI_KEY_UP)
+        a->completion = a->completion > 1 ? a->completion - 1 : n;
+    if (n > 1 && (key == UI_KEY_DOWN || key == UI_KEY_UP))
+        return true;
+    if (!a->completion || a->completion > n || (key != UI_KEY_ENTER && key != UI_KEY_TAB))
+        return false;
+    editor_get(&e);
+    word = strcspn(e.text, " ");
+    word = word == e.len ? 0 : word + 1;
+    snprintf(line, sizeof line, "%.*s%s ", (int)word, e.text, a->completions[a->completion - 1].label);
+    editor_set(line, strlen(line));
+    a->completion = 0;
     return true;
 }
 
@@ -94,6 +121,8 @@ static void on_key(struct app *a, const struct decoder_event *ev)
             app_act(a, action, NULL);
         return;
     }
+    if (choose_completion(a, ev->key))
+        return;
     if (is_editors(a, ev->key)) {
         feed(a, ev);
         return;
@@ -106,6 +135,7 @@ static void on_key(struct app *a, const struct decoder_event *ev)
     editor_get(&e);
     if (ev->key == UI_KEY_ESC && typing_command(&e) && !a->completion_hidden) {
         a->completion_hidden = true;
+        a->completion = 0;
         return;
     }
     enum action action = keymap_lookup(ev->key, true);

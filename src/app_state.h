@@ -96,6 +96,7 @@ struct app {
     struct app_overlay overlay;
     char palette_keys[ACTION_COUNT][32];
     struct view_item completions[APP_ITEMS_MAX];
+    size_t completion;      /* the one chosen with Up and Down, from 1; 0: none */
     bool completion_hidden; /* Esc closed the popup; typing opens it again */
     char search[128];
 
@@ -205,6 +206,9 @@ void app_layout(struct app *a, struct layout *out);
 /* How often frames are due by themselves, in µs; 0: not at all, since nothing moves. */
 int64_t app_frame_interval(const struct app *a);
 
+/* Finds the commands, or what may stand behind one, that fit what is typed: rows of a->completions. 0 where no popup is
+ * shown. */
+size_t app_find_completions(struct app *a);
 /* What is at a cell of the screen. */
 struct view_hit app_hit(struct app *a, int x, int y);
 

@@ -34,13 +34,15 @@ static bool command_prefix(const struct editor_view *e)
            !memchr(e->text, '\n', e->len);
 }
 
-/* The popup over the input line: commands that fit what was typed, or what may stand behind one. */
-static void fill_completions(struct app *a, const struct editor_view *e, struct view_overlay *out)
+size_t app_find_completions(struct app *a)
 {
     const struct action_info *rows[ACTION_COUNT];
+    struct editor_view line, *e = &line;
+    editor_get(e);
     size_t word = strcspn(e->text, " "), n = 0;
-    if (a->completion_hidden || a->focus != PANE_INPUT || e->prompt || !command_prefix(e))
-        return;
+    if (a->completion_hidden || a->focus != PANE_INPUT || a->overlay.kind != OVERLAY_NONE || e->prompt ||
+        !command_prefix(e))
+        return 0;
     if (word == e->len) {
         size_t found = keymap_complete(e->text, e->len, rows, ACTION_COUNT);
         for (; n < found && n < ACTION_COUNT; n++)
@@ -59,9 +61,16 @@ static void fill_completions(struct app *a, const struct editor_view *e, struct 
                 a->completions[n++] = (struct view_item){.label = name, .detail = detail};
         }
     }
+    return n;
+}
+
+/* The popup over the input line. */
+static void fill_completions(struct app *a, struct view_overlay *out)
+{
+    size_t n = app_find_completions(a);
     if (n)
         *out = (struct view_overlay){
-            .kind = OVERLAY_COMPLETE, .items = a->completions, .n_items = n, .selected = SIZE_MAX};
+            .kind = OVERLAY_COMPLETE, .items = a->completions, .n_items = n, .selected = a->completion - 1};
 }
 
 static const char *input_hint(const struct app *a)
@@ -117,7 +126,7 @@ static void fill_view(struct app *a, struct view *v)
     if (a->overlay.kind != OVERLAY_NONE)
         overlay_view(a, &v->overlay);
     else
-        fill_completions(a, &e, &v->overlay);
+        fill_completions(a, &v->overlay);
 }
 
 void app_layout(struct app *a, struct layout *out)
@@ -166,6 +175,8 @@ static bool graphs_fade(const struct snapshot *s)
 int64_t app_frame_interval(const struct app *a)
 {
     bool busy = app_demo_moves(a);
+    if (a->snap->state < a->state) /* the event came before the snapshot that shows it */
+        return LOADING_FRAME_US;
     for (size_t i = 0; i < a->n_sessions && !busy; i++)
         busy = session_busy(a->sessions[i]);
     if (a->state >= ENGINE_STOPPED)

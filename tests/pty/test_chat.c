@@ -275,6 +275,28 @@ static void the_model_is_chosen(void **state)
     console_sees(&con, "in use");
 }
 
+/* Up and Down in the list over the input line; what is chosen goes into the line, where it can still be changed. */
+static void commands_are_chosen_from_the_list(void **state)
+{
+    (void)state;
+    start(fast);
+    console_type(&con, "/the");
+    console_key(&con, KEY_DOWN KEY_ENTER); /* the only one: nothing to choose, so the line is entered */
+    console_sees(&con, "unknown command /the");
+    console_type(&con, "/s");
+    console_key(&con, KEY_DOWN KEY_DOWN KEY_UP KEY_UP KEY_DOWN); /* round the end */
+    console_key(&con, KEY_ENTER);
+    console_sees(&con, "› /stop");
+    console_key(&con, KEY_CTRL_U);
+    console_type(&con, "/theme ");
+    console_key(&con, KEY_DOWN KEY_TAB);
+    console_loses(&con, "in use");
+    console_key(&con, KEY_ENTER);
+    console_sees(&con, "theme:");
+    console_key(&con, KEY_UP); /* without a list it is history's */
+    console_sees(&con, "› /theme ");
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_teardown(f, end)
@@ -288,6 +310,7 @@ int main(void)
         TEST(copy_gives_a_reply_to_the_terminal),
         TEST(the_mouse_is_off_until_asked_for),
         TEST(the_model_is_chosen),
+        TEST(commands_are_chosen_from_the_list),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

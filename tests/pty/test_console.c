@@ -285,9 +285,9 @@ static void slash_commands(void **state)
     console_key(&con, "/layout sideways\r");
     console_sees(&con, "one of chat, balanced, scheduler, kv");
     console_key(&con, "/help\r");
-    console_sees(&con, "Requests and engine");
+    console_sees(&con, "Alt-1 ... 9");
     console_key(&con, KEY_ESC);
-    console_loses(&con, "Requests and engine");
+    console_loses(&con, "Alt-1 ... 9");
     console_key(&con, "/quit\r");
     console_ends(&con);
 }
@@ -313,9 +313,9 @@ static void keys_outside_the_input_line(void **state)
     console_key(&con, "P");
     console_sees(&con, "layout: balanced");
     console_key(&con, "?");
-    console_sees(&con, "Requests and engine");
+    console_sees(&con, "Alt-1 ... 9");
     console_key(&con, KEY_ESC); /* by itself: with a key right behind it, it would be Alt */
-    console_loses(&con, "Requests and engine");
+    console_loses(&con, "Alt-1 ... 9");
     console_key(&con, ":");
     console_sees(&con, "new-session");
     console_key(&con, "unzoo");

@@ -131,6 +131,43 @@ static void the_model_answers(void **state)
     console_sees(&con, "Fran");
 }
 
+/* The chat from the question on, up to the figures under its reply. */
+static void reply_text(const char *question, char *to, size_t size)
+{
+    int rows, cols;
+    size_t n = 0;
+    vt_size(con.pty.vt, &rows, &cols);
+    for (int row = vt_find(con.pty.vt, question, NULL); row >= 0 && row < rows; row++) {
+        const char *line = strstr(vt_row(con.pty.vt, row), GUTTER);
+        if (line && strstr(line, "TTFT"))
+            break;
+        n += (size_t)snprintf(to + n, size - n, "%s\n", line ? line : "");
+    }
+    assert_true(n > 0 && n < size);
+}
+
+/* A reply cut off by its limit and gone on with is the one that it would have been in one piece. */
+static void a_continued_reply_is_the_same(void **state)
+{
+    (void)state;
+    static char whole[16384], pieces[16384];
+    const char *const args[] = {"--set", "sampling.max_tokens=48", "--set", "sampling.temperature=0", NULL};
+    start(args);
+    console_key(&con, "Explain how bread is made.\r");
+    console_sees(&con, "· 48 tokens");
+    reply_text(GUTTER "Explain how", whole, sizeof whole);
+    console_key(&con, "/set max_tokens 13\r");
+    console_key(&con, "/regen\r");
+    console_sees(&con, "· 13 tokens");
+    reply_text(GUTTER "Explain how", pieces, sizeof pieces);
+    assert_true(strlen(pieces) < strlen(whole));
+    console_key(&con, "/set max_tokens 35\r");
+    console_key(&con, "/continue\r");
+    console_sees(&con, "· 35 tokens");
+    reply_text(GUTTER "Explain how", pieces, sizeof pieces);
+    assert_string_equal(pieces, whole);
+}
+
 static void a_model_that_fails_is_said_on_the_screen(void **state)
 {
     (void)state;
@@ -161,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(two_sessions_at_once),
         TEST(the_model_answers),
+        TEST(a_continued_reply_is_the_same),
         TEST(a_model_that_fails_is_said_on_the_screen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
