@@ -151,6 +151,16 @@ static int count_colours(void)
     return COLORS >= 256 ? 256 : COLORS >= 16 ? 16 : COLORS >= 8 ? 8 : 0;
 }
 
+/* newterm would say so too, but leaves memory behind when it doesn't know the terminal. */
+static bool is_known_terminal(void)
+{
+    int why;
+    if (setupterm(NULL, STDOUT_FILENO, &why) == ERR)
+        return false;
+    del_curterm(cur_term);
+    return true;
+}
+
 enum weft_rc term_open(struct terminal **out, struct weft_err *err)
 {
     const char *name = getenv("TERM");
@@ -163,7 +173,7 @@ enum weft_rc term_open(struct terminal **out, struct weft_err *err)
     if (!t)
         return weft_err_nomem(err, "term_open", sizeof *t);
     set_escdelay(DECODER_ESC_MS);
-    t->screen = newterm(NULL, stdout, stdin);
+    t->screen = is_known_terminal() ? newterm(NULL, stdout, stdin) : NULL;
     if (!t->screen) {
         mem_free(t);
         return weft_err_set(err, WEFT_USAGE,
