@@ -6,7 +6,7 @@
  *                       └───────────┴──────────┴► FAILED ─┘
  *
  * The loop takes commands between steps only, so nothing changes under a plan. With nothing to run it waits
- * for a command, and looks up every 50 ms so that rates and clocks on the screen go on.
+ * for a command, and looks up now and then so that rates and clocks on the screen go on.
  */
 #include "engine/engine.h"
 
@@ -21,7 +21,7 @@
 
 enum {
     WAIT_US = 50000,  /* how often an engine publishes while requests wait, so that their ageing is seen */
-    IDLE_US = 250000, /* the same with nothing to do: each sample of the rates, and next to no processor time */
+    IDLE_US = 250000, /* the same with nothing to do: each sample of the rates, for next to no time */
     LOOK_US = 200,    /* the shortest it sleeps for something that happens by itself */
     GIVE_UP_MS = 1000 /* beyond stop_ms, before a device is taken to hang */
 };

@@ -10,8 +10,8 @@
  * step each. The first is the default; READY and FAILED are said of it, and a model beside it that can't be loaded is
  * refused to whoever asks for it.
  *
- * Requests submitted before READY wait. Every accepted submission gets exactly one ENGINE_FINISH; one that is refused gets one
- * ENGINE_REJECT instead.
+ * Requests submitted before READY wait. Every accepted submission gets exactly one ENGINE_FINISH; one that is refused
+ * gets one ENGINE_REJECT instead.
  */
 #ifndef WEFT_ENGINE_H
 #define WEFT_ENGINE_H
@@ -92,7 +92,8 @@ struct engine_event {
     uint32_t tag;
     int64_t now_us; /* engine time */
     enum engine_state state;
-    /* TOKENS: new text; FINISH: the whole text; STATE: what is going on, or NULL; else NULL. Owned by the event, NUL-terminated. */
+    /* TOKENS: new text; FINISH: the whole text; STATE: what is going on, or NULL; else NULL. Owned by the event,
+     * NUL-terminated. */
     char *text;
     size_t text_len;
     uint32_t n_tokens; /* TOKENS: new ones; FINISH: all (without an end-of-generation token) */
@@ -114,16 +115,17 @@ struct engine_event {
 };
 
 /*
- * Watches from inside what happens, in its order: for event logs and measurements; a screen has the snapshot. Each function
- * may be NULL. They are called on the engine thread, which waits for them, and must not call into engine or scheduler, but
- * to read (sched_counts, sched_audit). Times are engine time.
+ * Watches from inside what happens, in its order: for event logs and measurements; a screen has the snapshot. Each
+ * function may be NULL. They are called on the engine thread, which waits for them, and must not call into engine or
+ * scheduler, but to read (sched_counts, sched_audit). Times are engine time.
  */
 struct engine_observer {
     /* An event of the scheduler; also SCHED_REJECT for what the engine itself refuses when a request reaches it. */
     void (*sched)(void *ctx, const struct sched *s, const struct sched_event *ev);
     void (*state)(void *ctx, enum engine_state from, enum engine_state to, int64_t now_us);
     void (*pressure)(void *ctx, bool from, bool to, int64_t now_us); /* of memory */
-    /* A step ended; ns: what its scheduling took (submissions since the last step, plan, commit), without telling about it. */
+    /* A step ended; ns: what its scheduling took (submissions since the last step, plan, commit), without telling about
+     * it. */
     void (*scheduled)(void *ctx, int64_t ns);
     void (*closing)(void *ctx, const struct sched *s); /* every request has ended; the scheduler goes next */
     void *ctx;
@@ -184,16 +186,16 @@ struct engine_config {
     const struct engine_observer *observer; /* NULL: none; in place until engine_destroy has returned */
 };
 
-/* Starts the thread; state changes come to every inbox. On failure each load_ctx is the caller's still, but that of a model
- * configured before under its name, which has been released. */
+/* Starts the thread; state changes come to every inbox. On failure each load_ctx is the caller's still, but that of a
+ * model configured before under its name, which has been released. */
 enum weft_rc engine_create(const struct engine_config *cfg, struct engine **out, struct weft_err *err);
 /* Stops: drains for stop_ms, cancels the rest, joins. If the device hangs, gives up after stop_ms + 1 s and leaks it,
  * returning false, so that the process can still end. All inboxes must be closed after this. */
 bool engine_destroy(struct engine *e);
 /*
- * One more model while the engine runs: loaded and warmed up between two steps, which keeps the others waiting for as long.
- * A name that is configured already stands for the model that it has, and nothing happens. When loading fails the model's
- * requests are refused, as at the start. Any thread; returns at once; requests that follow find the model.
+ * One more model while the engine runs: loaded and warmed up between two steps, which keeps the others waiting for as
+ * long. A name that is configured already stands for the model that it has, and nothing happens. When loading fails the
+ * model's requests are refused, as at the start. Any thread; returns at once; requests that follow find the model.
  * INVALID_REQUEST: no name, or no room for one more, as far as that is known by now.
  */
 enum weft_rc engine_configure_model(struct engine *e, const struct engine_model_config *m,
@@ -201,7 +203,8 @@ enum weft_rc engine_configure_model(struct engine *e, const struct engine_model_
 /* For `load`: sets the state's detail ("repacking weights", 0.4). Engine thread. */
 void engine_progress(struct engine *e, const char *what, double fraction);
 
-/* An inbox gets the events of the requests submitted with it, and every ENGINE_STATE from now on (the present one first). One reader. */
+/* An inbox gets the events of the requests submitted with it, and every ENGINE_STATE from now on (the present one
+ * first). One reader. */
 enum weft_rc engine_inbox_open(struct engine *e, struct engine_inbox **out, struct weft_err *err);
 void engine_inbox_close(struct engine_inbox *in);   /* its requests are cancelled */
 int engine_inbox_fd(const struct engine_inbox *in); /* readable while events may be there: for poll */
@@ -225,7 +228,8 @@ void engine_freeze(struct engine *e, bool frozen);
 void engine_step(struct engine *e);
 /* Copies the latest snapshot. The struct must be zeroed before its first use and is reused across calls. */
 void engine_snapshot(struct engine *e, struct snapshot *out);
-/* The same as it was when that step had ended: one of the last 1,000 (engine_history.h). False: it isn't kept. Any thread. */
+/* The same as it was when that step had ended: one of the last 1,000 (engine_history.h). False: it isn't kept. Any
+ * thread. */
 bool engine_snapshot_at(struct engine *e, uint64_t step, struct snapshot *out);
 /* The stats object of INTERFACES, from a snapshot. */
 json_t *snapshot_stats_json(const struct snapshot *s, const char *id);

@@ -1,6 +1,5 @@
 /*
- * What other threads may ask of the engine, as commands in a queue; the registry of live ids, which both
- * sides use.
+ * What other threads may ask of the engine, as commands in a queue; the registry of live ids, which both sides use.
  *
  * The order of commands is kept, so a cancel that follows a submit finds it. Before READY requests wait here,
  * in the list of live tickets; a cancel ends them at once.

@@ -1,10 +1,10 @@
 /*
- * What the engine looked like at each of its last steps: a record a step, from which a full snapshot of that moment is made
- * again. A record holds what changes (queue, running sequences, KV map as runs, rates, counters, the step itself) and the
- * events and rate samples that came since the record before it.
+ * What the engine looked like at each of its last steps: a record a step, from which a full snapshot of that moment is
+ * made again. A record holds what changes (queue, running sequences, KV map as runs, rates, counters, the step itself)
+ * and the events and rate samples that came since the record before it.
  *
- * The engine thread adds and never waits: while somebody reads, a new record stays aside until the next one comes. Any thread
- * reads.
+ * The engine thread adds and never waits: while somebody reads, a new record stays aside until the next one comes. Any
+ * thread reads.
  */
 #ifndef WEFT_ENGINE_HISTORY_H
 #define WEFT_ENGINE_HISTORY_H
@@ -28,8 +28,8 @@ void engine_history_destroy(struct engine_history *h); /* NULL allowed */
 
 /*
  * Keeps `now`, which was taken when `step` had ended; steps come in order. now->steps isn't looked at. events_seen and
- * rates_seen count all there ever were: so many of now's as are new since the last call are kept. Out of memory: this step is
- * missing. The engine thread.
+ * rates_seen count all there ever were: so many of now's as are new since the last call are kept. Out of memory: this
+ * step is missing. The engine thread.
  */
 void engine_history_add(struct engine_history *h, const struct snapshot *now, const struct snap_step *step,
                         uint64_t events_seen, uint64_t rates_seen);

@@ -103,8 +103,7 @@ void inbox_push(struct engine_inbox *in, struct engine_event *ev)
 
 /* ---- TOKENS ---- */
 
-/* Appends tokens [from, to) of the reply and their text. False when out of memory; the event is then as
- * before. */
+/* Appends tokens [from, to) of the reply and their text. False when out of memory; the event is then as before. */
 static bool extend(struct inbox_event *ie, const struct reply *r, size_t from, size_t to)
 {
     struct engine_event *ev = &ie->ev;
@@ -146,8 +145,7 @@ void ticket_send_tokens(struct ticket *t, int64_t now_us)
     bool merge = ie != NULL;
     if (!merge && !in->closed)
         ie = (struct inbox_event *)inbox_event_create(ENGINE_TOKENS);
-    /* Out of memory: nothing is marked as sent, so the next call tries again with more; FINISH has all of it
-     * anyway. */
+    /* Out of memory: nothing is marked as sent, so the next call tries again with more; FINISH has all of it anyway. */
     if (ie && extend(ie, r, r->n_sent, ready)) {
         ie->ev.now_us = now_us;
         if (!merge) {

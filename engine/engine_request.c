@@ -222,8 +222,7 @@ void ticket_destroy(struct ticket *t)
 
 /* ---- prompt → ids ---- */
 
-/* Simulation: an id for each four bytes, from their hash. So equal beginnings give equal ids, as a tokenizer
- * would. */
+/* Simulation: an id for each four bytes, from their hash. So equal beginnings give equal ids, as a tokenizer would. */
 static enum weft_rc pseudo_ids(const char *text, size_t n, uint32_t n_vocab, struct tok_ids *ids,
                                struct weft_err *err)
 {

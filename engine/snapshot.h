@@ -129,8 +129,8 @@ struct snap_event {
 /* One of the models, each with an executor, a scheduler and KV blocks of its own. */
 struct snap_model {
     char name[96], precision[8];
-    enum engine_state state; /* INITIALIZING until it is loaded; READY; FAILED */
-    char detail[96];         /* why it FAILED */
+    enum engine_state state;              /* INITIALIZING until it is loaded; READY; FAILED */
+    char detail[96];                      /* why it FAILED */
     uint32_t kv_first, kv_total, kv_used; /* its blocks are blocks[kv_first …] of the snapshot */
     uint32_t waiting, running;
     uint64_t n_steps;
@@ -141,7 +141,7 @@ struct snapshot {
     uint64_t seq; /* counts publications */
     int64_t now_us, uptime_us;
     enum engine_state state;
-    char state_detail[160]; /* "building kernels 40 %", or why it failed */
+    char state_detail[160];                                   /* "building kernels 40 %", or why it failed */
     char model[96], device[128], exec_name[64], precision[8]; /* of the default model */
     bool sim, frozen;
     uint32_t n_models;

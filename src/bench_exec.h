@@ -46,8 +46,7 @@ void bench_log_deinit(struct bench_log *log);
 /* Moves the steps so far to *steps (mem_free). */
 size_t bench_log_take(struct bench_log *log, struct bench_step **steps);
 
-/* For engine_setup_options.loaded; ctx is a struct bench_log. Measures the peaks (about a second), then wraps
- * *x. */
+/* For engine_setup_options.loaded; ctx is a struct bench_log. Measures the peaks (about a second), then wraps *x. */
 enum weft_rc bench_exec_wrap(void *ctx, const struct model *model, struct exec **x, struct weft_err *err);
 
 #endif

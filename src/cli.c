@@ -15,8 +15,8 @@
 #define WEFT_VERSION "0.1.0"
 
 const struct cli_verb *const cli_verbs[] = {
-    &cli_generate, &cli_replay, &cli_demo, &cli_tokenize, &cli_detokenize, &cli_score,
-    &cli_bench,    &cli_models, &cli_devices,  &cli_config,     NULL,
+    &cli_generate, &cli_replay,  &cli_demo,   &cli_tokenize, &cli_detokenize, &cli_score, &cli_bench,
+    &cli_models,   &cli_devices, &cli_config, NULL,
 };
 
 /* clang-format off */
@@ -124,8 +124,8 @@ static bool was_set(const struct weft_config *cfg, const char *path)
     return cfg->origin[config_key_find(path) - config_keys(&n)].source != 0;
 }
 
-/* A command's errors come as its one line on standard error, so it keeps a log only where one is asked for: a file, or a level, which
- * sends it to standard error. The console has the screen, and says itself where its log goes. */
+/* A command's errors come as its one line on standard error, so it keeps a log only where one is asked for: a file, or
+ * a level, which sends it to standard error. The console has the screen, and says itself where its log goes. */
 static enum weft_rc open_log(const struct cli *cli, struct weft_err *err)
 {
     const char *file = cli->cfg.log.file;

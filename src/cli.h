@@ -80,8 +80,8 @@ struct cli_verb {
     bool brings_settings; /* its input has some, so it calls cli_configure and config_check itself */
 };
 
-extern const struct cli_verb cli_bench, cli_config, cli_console, cli_demo, cli_detokenize, cli_devices, cli_generate,
-    cli_models, cli_replay, cli_score, cli_tokenize;
+extern const struct cli_verb cli_bench, cli_config, cli_console, cli_demo, cli_detokenize, cli_devices,
+    cli_generate, cli_models, cli_replay, cli_score, cli_tokenize;
 
 /* Ended by NULL; the console, which has no name on the command line, isn't in it. */
 extern const struct cli_verb *const cli_verbs[];
@@ -106,8 +106,7 @@ enum weft_rc cli_load_workload(const char *operand, struct workload **out, struc
 
 /* ---- input and output (cli_io.c) ---- */
 
-/* Reads a file, or standard input for "-", whole. FILE_INVALID when it is missing, unreadable or over `limit`
- * bytes. */
+/* Reads a file, or standard input for "-", whole. FILE_INVALID when it is missing, unreadable or over `limit` bytes. */
 enum weft_rc cli_read(const char *path, size_t limit, struct buf *out, struct weft_err *err);
 /* One line of compact JSON on standard output; steals the reference. */
 enum weft_rc cli_print_json(json_t *value, struct weft_err *err);

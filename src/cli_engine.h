@@ -32,8 +32,8 @@ struct cli_engine {
 /* Starts the engine. On failure nothing is left to stop. */
 enum weft_rc cli_engine_start(const struct cli *cli, const struct engine_setup_options *options,
                               struct cli_engine *ce, struct weft_err *err);
-/* Stops it; a zeroed struct is allowed. When a device call hangs, or the engine is still loading and leave_loading is set, the thread is
- * left behind with all it uses, and *left_behind set. */
+/* Stops it; a zeroed struct is allowed. When a device call hangs, or the engine is still loading and leave_loading is
+ * set, the thread is left behind with all it uses, and *left_behind set. */
 void cli_engine_stop(struct cli_engine *ce);
 
 /*

@@ -30,8 +30,7 @@ enum weft_rc config_source(struct weft_config *cfg, const char *name, unsigned *
 enum weft_rc config_store(struct weft_config *cfg, const struct config_key *key,
                           const struct config_word *words, size_t n, const struct config_place *place,
                           struct weft_err *err);
-/* CONFIG_INVALID: "FILE:LINE: KEY: PROBLEM", and the context. `allowed` may be NULL with a key: the key's
- * own. */
+/* CONFIG_INVALID: "FILE:LINE: KEY: PROBLEM", and the context. `allowed` may be NULL with a key: the key's own. */
 enum weft_rc config_refuse(struct weft_err *err, const struct config_place *place, const char *path,
                            const char *value, const char *allowed, const char *problem);
 /* The same for a key that doesn't exist: names the nearest that does. */

@@ -21,8 +21,7 @@ enum path_base {
  * directory, or no memory. */
 bool paths_of(enum path_base base, const char *name, struct buf *out);
 
-/* Makes a directory and its missing parents, mode 0700. 0, or -1 with errno. An existing directory is left as
- * it is. */
+/* Makes a directory and its missing parents, mode 0700. 0, or -1 with errno. An existing directory is left as it is. */
 int paths_make(const char *dir);
 
 #endif

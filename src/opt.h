@@ -62,8 +62,7 @@ enum weft_rc opt_parse(const struct opt_spec *const tables[OPT_TABLES], int argc
                        int *index, bool stop, struct opt_result *out, struct weft_err *err);
 void opt_result_free(struct opt_result *r); /* the lists in the target are the caller's */
 
-/* Appends the help of one table: option, argument and text in columns of at most 80, with ranges and
- * defaults. */
+/* Appends the help of one table: option, argument and text in columns of at most 80, with ranges and defaults. */
 void opt_help(const struct opt_spec *table, struct buf *out);
 /* Appends text wrapped at 80 columns, each line but the first indented; `column` is where the first begins.
  */

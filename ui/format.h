@@ -1,5 +1,4 @@
-/* Figures as people read them. Each writes a NUL-terminated string of at most FORMAT_MAX bytes and returns
- * it. Pure. */
+/* Figures as people read them. Each writes a NUL-terminated string of at most FORMAT_MAX bytes and returns it. Pure. */
 #ifndef WEFT_UI_FORMAT_H
 #define WEFT_UI_FORMAT_H
 

@@ -69,8 +69,7 @@ static int part(int height, int from, int per_row)
     return v < 0 ? 0 : v > per_row ? per_row : v;
 }
 
-/* Dots of a braille cell's left and right column, filled from below (Unicode's dot numbering: 7 3 2 1 and 8 6
- * 5 4). */
+/* Dots of a braille cell's left and right column, filled from below (Unicode's dot numbering: 7 3 2 1 and 8 6 5 4). */
 static const uint8_t braille_left[5] = {0x00, 0x40, 0x44, 0x46, 0x47};
 static const uint8_t braille_right[5] = {0x00, 0x80, 0xa0, 0xb0, 0xb8};
 

@@ -89,8 +89,7 @@ void grid_fill(struct grid *g, struct rect r, style_t style);
 void grid_restyle(struct grid *g, struct rect r, style_t style);
 /* Adds flags to the style of what is there. */
 void grid_add_flags(struct grid *g, struct rect r, style_t flags);
-/* Frame lines. Arms are merged with those already there, so frames that share an edge join in the right
- * junctions. */
+/* Frame lines. Arms are merged with those already there, so frames that share an edge join in the right junctions. */
 void grid_hline(struct grid *g, int x, int y, int w, style_t style);
 void grid_vline(struct grid *g, int x, int y, int h, style_t style);
 void grid_box(struct grid *g, struct rect r, style_t style);

@@ -1,5 +1,4 @@
-/* Throughput over time: decode and prefill tokens/s, and the queue's depth where there is room for a third
- * graph. */
+/* Throughput over time: decode and prefill tokens/s, and the queue's depth where there is room for a third graph. */
 #include <stdio.h>
 #include <string.h>
 

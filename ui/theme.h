@@ -111,11 +111,9 @@ void theme_complete(struct theme *t);
 /* Resolves a cell's style for a terminal of n_colours (0: none, 8, 16, 256; others round down). fg and bg are
  * never the same colour. */
 struct theme_style theme_style(const struct theme *t, style_t style, int n_colours);
-/* A colour for a session number or request tag (1, 2, …), repeating after THEME_SESSION_COLOURS; 0:
- * ROLE_TEXT. */
+/* A colour for a session number or request tag (1, 2, …), repeating after THEME_SESSION_COLOURS; 0: ROLE_TEXT. */
 style_t theme_session_role(uint32_t number);
-/* The letter or digit that stands for it where colour can't tell: 1–9, then a–z, repeating; 0: '?'. One
- * column. */
+/* The letter or digit that stands for it where colour can't tell: 1–9, then a–z, repeating; 0: '?'. One column. */
 char theme_session_char(uint32_t number);
 
 /* Key of a role in a theme file ("border.focus"); what it is for; NULL when out of range. For docs and tests.

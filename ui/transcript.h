@@ -17,8 +17,7 @@
 
 struct transcript;
 
-/* NOTE: weft's own remarks; ERROR: a failure, as a note in its own colour; QUEUED: a user's message not sent
- * yet. */
+/* NOTE: weft's own remarks; ERROR: a failure, as a note in its own colour; QUEUED: a user's message not sent yet. */
 enum message_kind { MSG_USER, MSG_ASSISTANT, MSG_NOTE, MSG_ERROR, MSG_QUEUED, MSG_KIND_COUNT };
 
 /* What is said under a reply. Negative or 0: not said. */

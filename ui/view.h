@@ -81,8 +81,7 @@ struct view {
     /* A moment gone by, which all panes show in place of the present, and the top line says so; NULL: none. Transcripts
      * show it as far as they were told the time (transcript_now). */
     const struct snapshot *past;
-    const struct theme
-        *theme; /* not used for drawing, which is by role; here so that all of a frame is in one place */
+    const struct theme *theme; /* drawing is by role, without it; here so that a frame is in one place */
     enum graph_mode graph;
     bool ascii; /* no UTF-8 */
     bool mono;  /* no colours: sessions are told apart by their digit */
@@ -94,8 +93,8 @@ struct view {
     enum pane_id focus;
     bool zoom;
     struct view_input input;
-    /* Lists and help: first row shown. Batch and events: steps, or lines, back from the newest. Clamped when drawn. PANE_CHAT's is
-     * its transcript's. */
+    /* Lists and help: first row shown. Batch and events: steps, or lines, back from the newest. Clamped when drawn.
+     * PANE_CHAT's is its transcript's. */
     int scroll[PANE_COUNT];
     size_t sessions_cursor; /* the row that the sessions pane's cursor is on, when focused */
     struct view_overlay overlay;
@@ -120,8 +119,7 @@ extern const struct pane pane_sessions, pane_chat, pane_queue, pane_batch, pane_
  * (batch, events) count backwards. Never negative, never absurd; the rest is clamped when drawn. */
 int view_scroll_by(enum pane_id pane, int scroll, int lines);
 
-/* Draws the whole screen into g (which has its size already) and places the cursor. g->ascii is set from the
- * view. */
+/* Draws the whole screen into g (which has its size already) and places the cursor. g->ascii is set from the view. */
 void view_draw(const struct view *v, struct grid *g);
 /* The layout that view_draw uses, for focus moves and mouse hits. */
 void view_layout(const struct view *v, int w, int h, struct layout *out);

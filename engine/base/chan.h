@@ -21,8 +21,8 @@ struct chan {
     pthread_mutex_t lock;
     pthread_cond_t ready;
     struct chan_node *head, *tail;
-    int fd;           /* eventfd, or -1 */
-    bool woken;       /* chan_wake was called and not yet seen */
+    int fd;     /* eventfd, or -1 */
+    bool woken; /* chan_wake was called and not yet seen */
 };
 
 /* 0, or -1 with errno. */

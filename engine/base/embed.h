@@ -15,7 +15,8 @@ extern const struct weft_embedded weft_embedded_kernels[];
 extern const struct weft_embedded weft_embedded_defaults[];
 
 /* The entry called `name`, or NULL. Any thread. */
-static inline const struct weft_embedded *weft_embedded_find(const struct weft_embedded *table, const char *name)
+static inline const struct weft_embedded *weft_embedded_find(const struct weft_embedded *table,
+                                                             const char *name)
 {
     for (; table->name; table++)
         if (strcmp(table->name, name) == 0)

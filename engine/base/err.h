@@ -18,20 +18,20 @@
 #include <jansson.h>
 
 /* code, exit status of a command that ends with it, what it means (used by docs and --help) */
-#define WEFT_ERRORS(X)                                                                                               \
-    X(RESOURCE_LIMIT_EXCEEDED, 1, "memory is above the soft limit and the request's priority is LOW")                \
-    X(MEMORY_LIMIT_EXCEEDED, 1, "memory is above the critical limit")                                                \
-    X(QUEUE_FULL, 1, "the queue holds max_depth requests")                                                           \
-    X(QUEUE_TIMEOUT, 1, "the request's time ran out before it was scheduled")                                        \
-    X(BATCH_FAILED, 1, "the step that the request was part of failed")                                               \
-    X(BATCH_TIMEOUT, 1, "the request's time ran out while it ran")                                                   \
-    X(MODEL_NOT_LOADED, 3, "no model of that name is loaded")                                                        \
-    X(MODEL_LOAD_FAILED, 3, "the file is not a model that can be run")                                               \
-    X(INTERNAL_ERROR, 1, "a fault of weft or of the system")                                                         \
-    X(INVALID_REQUEST, 1, "a field of the request is out of range")                                                  \
-    X(CONFIG_INVALID, 2, "the configuration has an unknown key, a wrong type or a value out of range")               \
-    X(FILE_INVALID, 3, "an input file is missing, damaged or of the wrong form")                                     \
-    X(NO_DEVICE, 4, "there is no usable OpenCL device")                                                              \
+#define WEFT_ERRORS(X)                                                                                       \
+    X(RESOURCE_LIMIT_EXCEEDED, 1, "memory is above the soft limit and the request's priority is LOW")        \
+    X(MEMORY_LIMIT_EXCEEDED, 1, "memory is above the critical limit")                                        \
+    X(QUEUE_FULL, 1, "the queue holds max_depth requests")                                                   \
+    X(QUEUE_TIMEOUT, 1, "the request's time ran out before it was scheduled")                                \
+    X(BATCH_FAILED, 1, "the step that the request was part of failed")                                       \
+    X(BATCH_TIMEOUT, 1, "the request's time ran out while it ran")                                           \
+    X(MODEL_NOT_LOADED, 3, "no model of that name is loaded")                                                \
+    X(MODEL_LOAD_FAILED, 3, "the file is not a model that can be run")                                       \
+    X(INTERNAL_ERROR, 1, "a fault of weft or of the system")                                                 \
+    X(INVALID_REQUEST, 1, "a field of the request is out of range")                                          \
+    X(CONFIG_INVALID, 2, "the configuration has an unknown key, a wrong type or a value out of range")       \
+    X(FILE_INVALID, 3, "an input file is missing, damaged or of the wrong form")                             \
+    X(NO_DEVICE, 4, "there is no usable OpenCL device")                                                      \
     X(USAGE, 2, "the command line is wrong")
 
 enum weft_rc {

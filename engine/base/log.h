@@ -11,8 +11,8 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 /* "error" … "debug" → level; -1 when unknown. */
 int log_level_parse(const char *name);
 void log_set_level(enum log_level level);
-/* Appends to `path` (mode 0600, never through a symbolic link). Above 4 MiB the file is first renamed to path.1. 0, or -1 with errno and the
- * log left as it was. */
+/* Appends to `path` (mode 0600, never through a symbolic link). Above 4 MiB the file is first renamed to path.1. 0, or
+ * -1 with errno and the log left as it was. */
 int log_open(const char *path);
 void log_to_fd(int fd); /* e.g. 2 */
 void log_close(void);

@@ -9,11 +9,11 @@
 
 #include <stddef.h>
 
-void *mem_alloc(size_t bytes);                        /* uninitialised; 0 bytes gives a unique pointer */
-void *mem_calloc(size_t n, size_t size);              /* zeroed; overflow of n*size gives NULL */
-void *mem_realloc(void *p, size_t n, size_t size);    /* n*size bytes; on NULL the old block stands */
-char *mem_strdup(const char *s);                      /* NULL gives NULL */
-char *mem_memdup(const void *p, size_t n);            /* n bytes and a NUL */
+void *mem_alloc(size_t bytes);                     /* uninitialised; 0 bytes gives a unique pointer */
+void *mem_calloc(size_t n, size_t size);           /* zeroed; overflow of n*size gives NULL */
+void *mem_realloc(void *p, size_t n, size_t size); /* n*size bytes; on NULL the old block stands */
+char *mem_strdup(const char *s);                   /* NULL gives NULL */
+char *mem_memdup(const void *p, size_t n);         /* n bytes and a NUL */
 void mem_free(void *p);
 
 /* Grows *array (elements of `size` bytes, capacity *cap) to hold at least `need`, doubling. 0, or -1 and nothing changed. */

@@ -18,8 +18,7 @@ size_t utf8_decode(const char *str, size_t n, uint32_t *cp)
     for (size_t i = 1; i < len; i++) {
         if (i >= n)
             return 0;
-        /* The second byte is bounded so that overlong forms, surrogates and values above U+10FFFF are
-         * refused. */
+        /* The second byte is bounded so that overlong forms, surrogates and values above U+10FFFF are refused. */
         unsigned char lo = 0x80, hi = 0xbf;
         if (i == 1) {
             lo = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;

@@ -15,35 +15,37 @@
 #include "engine/sched/plan.h"
 
 struct exec_info {
-    char name[64];        /* "pocl cpu", "sim": for the title */
-    char device[128];     /* the device's own name */
-    char precision[8];    /* "fp32", "int8" */
+    char name[64];           /* "pocl cpu", "sim": for the title */
+    char device[128];        /* the device's own name */
+    char precision[8];       /* "fp32", "int8" */
     uint32_t n_vocab, n_ctx; /* n_ctx: most positions a sequence may have */
     uint32_t block_tokens, n_blocks, n_park_slots;
-    uint64_t block_bytes;    /* KV bytes of one block, all layers, K and V */
-    uint64_t device_bytes;   /* buffers held, KV and weights */
-    bool host_memory;        /* device buffers live in host memory (a CPU device) */
+    uint64_t block_bytes;  /* KV bytes of one block, all layers, K and V */
+    uint64_t device_bytes; /* buffers held, KV and weights */
+    bool host_memory;      /* device buffers live in host memory (a CPU device) */
 };
 
 /* One row for each logits row that the plan asked for: items in plan order, positions ascending. */
 struct exec_row {
-    const float *logits; /* n_vocab floats, valid until the next step; NULL when `token` was chosen by the executor */
+    const float *logits; /* n_vocab, valid until the next step; NULL when the executor chose `token` */
     uint32_t token;      /* meaningful when logits is NULL */
 };
 
 struct exec_out {
     const struct exec_row *rows; /* owned by the executor, valid until the next step */
     uint32_t n_rows;
-    int64_t dur_us;              /* what the step took: measured, or by the simulation's cost model */
+    int64_t dur_us; /* what the step took: measured, or by the simulation's cost model */
 };
 
 struct exec;
 
 struct exec_vtab {
     /* Carries out parks, restores, copies and then the forward pass of the plan; waits for the end. On failure
-     * (BATCH_FAILED, context step and reason) the contents of blocks written by this plan are undefined, all others stand. */
+     * (BATCH_FAILED, context step and reason) the contents of blocks written by this plan are undefined, all others
+     * stand. */
     enum weft_rc (*step)(struct exec *x, const struct plan *plan, struct exec_out *out, struct weft_err *err);
-    /* Rebuilds what a failed step may have poisoned (device context, queue). KV contents are lost when it returns true in *lost. NULL: nothing to do. */
+    /* Rebuilds what a failed step may have poisoned (device context, queue). KV contents are lost when it returns true
+     * in *lost. NULL: nothing to do. */
     enum weft_rc (*recover)(struct exec *x, bool *lost, struct weft_err *err);
     void (*destroy)(struct exec *x);
 };
@@ -54,7 +56,8 @@ struct exec {
     struct exec_info info;
 };
 
-static inline enum weft_rc exec_step(struct exec *x, const struct plan *plan, struct exec_out *out, struct weft_err *err)
+static inline enum weft_rc exec_step(struct exec *x, const struct plan *plan, struct exec_out *out,
+                                     struct weft_err *err)
 {
     return x->v->step(x, plan, out, err);
 }

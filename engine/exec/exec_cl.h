@@ -60,8 +60,7 @@ struct exec_cl_profile_row {
     uint64_t calls;
     double total_us;
 };
-/* Sums since the last call, when the executor was made with `profile`. Returns the number of rows (owned by
- * x). */
+/* Sums since the last call, when the executor was made with `profile`. Returns the number of rows (owned by x). */
 unsigned exec_cl_profile(struct exec *x, const struct exec_cl_profile_row **rows);
 
 #endif

@@ -25,8 +25,7 @@ struct exec_sim_config {
     uint64_t block_bytes; /* what a block would take, for figures of memory */
 };
 
-/* CONFIG_INVALID when a size is 0 or a cost negative; INTERNAL_ERROR when out of memory. Destroy with
- * exec_destroy. */
+/* CONFIG_INVALID when a size is 0 or a cost negative; INTERNAL_ERROR when out of memory. Destroy with exec_destroy. */
 enum weft_rc exec_sim_create(const struct exec_sim_config *cfg, struct exec **out, struct weft_err *err);
 
 /* For tests. The nth step from now (1: the next) fails with BATCH_FAILED, once, and leaves rubbish in every

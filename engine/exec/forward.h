@@ -34,8 +34,7 @@ struct forward {
     struct ocl_buf tokens, tables, decode, prefill, merges, rows, partials;
 };
 
-/* Makes the buffers for batches within b's limits. ops, w and shape must outlive it. On failure *out is
- * zeroed. */
+/* Makes the buffers for batches within b's limits. ops, w and shape must outlive it. On failure *out is zeroed. */
 enum weft_rc forward_init(struct ocl *o, struct ops *ops, const struct weights *w,
                           const struct model_shape *shape, const struct batch *b, struct forward *out,
                           struct weft_err *err);

@@ -65,8 +65,7 @@ enum weft_rc ocl_buf_create(struct ocl *o, size_t bytes, const char *what, struc
 void ocl_buf_free(struct ocl *o, struct ocl_buf *b);
 enum weft_rc ocl_buf_zero(struct ocl *o, const struct ocl_buf *b, struct weft_err *err);
 
-/* Maps a range for the host: reading waits for all work queued before; writing starts with undefined
- * contents. */
+/* Maps a range for the host: reading waits for all work queued before; writing starts with undefined contents. */
 enum weft_rc ocl_map(struct ocl *o, const struct ocl_buf *b, bool write, size_t offset, size_t bytes,
                      void **out, struct weft_err *err);
 enum weft_rc ocl_unmap(struct ocl *o, const struct ocl_buf *b, void *p, struct weft_err *err);

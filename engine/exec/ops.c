@@ -152,8 +152,7 @@ enum weft_rc ops_embed(struct ops *ops, const struct matrix *m, const struct ocl
     return ocl_launch(ops->o, &ops->embed[m->type], m->n_blocks, n_tokens, args, N_ARGS(args), err);
 }
 
-/* The tile that costs least: a tile takes about its tokens plus the dequantisation, both in multiply-adds a
- * weight. */
+/* The tile that costs least: a tile takes about its tokens plus the dequantisation, both in multiply-adds a weight. */
 static unsigned best_tile(uint32_t n_tokens)
 {
     enum { DEQUANTISATION = 3 };

@@ -3,8 +3,7 @@
  * row-major, one row a token, with OPS_SPARE_ROWS unused rows at the end, since tiles of tokens may reach
  * over it.
  *
- * Which variant of a kernel runs never changes a result's bits (kernels/common.clh), so the choice is speed
- * alone.
+ * Which variant of a kernel runs never changes a result's bits (kernels/common.clh), so the choice is speed alone.
  */
 #ifndef WEFT_EXEC_OPS_H
 #define WEFT_EXEC_OPS_H

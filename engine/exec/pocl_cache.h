@@ -9,8 +9,7 @@
  *
  *   cache_dir/pocl/       PoCL's files          cache_dir/pocl.seal, pocl.lock   ours, 0600
  *
- * A user's own POCL_CACHE_DIR or POCL_KERNEL_CACHE is left alone. One thread, before others read the
- * environment.
+ * A user's own POCL_CACHE_DIR or POCL_KERNEL_CACHE is left alone. One thread, before others read the environment.
  */
 #ifndef WEFT_EXEC_POCL_CACHE_H
 #define WEFT_EXEC_POCL_CACHE_H
@@ -22,8 +21,7 @@ struct pocl_cache {
     int lock_fd; /* or -1 */
 };
 
-/* Sets the environment for PoCL. dir_fd: of cache_dir (its path), from program_cache_open; -1: PoCL keeps
- * nothing. */
+/* Sets the environment for PoCL. dir_fd: of cache_dir (its path), from program_cache_open; -1: PoCL keeps nothing. */
 void pocl_cache_begin(const char *cache_dir, int dir_fd, struct pocl_cache *out);
 /* Seals what is there, when `good`, and gives the lock back. */
 void pocl_cache_end(struct pocl_cache *c, bool good);

@@ -31,8 +31,10 @@ struct chat_rendered {
 };
 void chat_rendered_free(struct chat_rendered *r);
 
-/* Parses n bytes of template source. FILE_INVALID: context field "tokenizer.chat_template", value (what), line in the message. */
-enum weft_rc chat_template_parse(const char *source, size_t n, struct chat_template **out, struct weft_err *err);
+/* Parses n bytes of template source. FILE_INVALID: context field "tokenizer.chat_template", value (what), line in the
+ * message. */
+enum weft_rc chat_template_parse(const char *source, size_t n, struct chat_template **out,
+                                 struct weft_err *err);
 void chat_template_destroy(struct chat_template *t);
 
 struct chat_vars {
@@ -43,7 +45,8 @@ struct chat_vars {
 
 /* Renders a conversation. INVALID_REQUEST when the template raises (raise_exception) or a limit (depth 64, 1 million
  * loop steps, 16 MiB of output) is passed. On failure *out is empty. */
-enum weft_rc chat_template_render(const struct chat_template *t, const struct chat_message *messages, size_t n,
-                                  const struct chat_vars *vars, struct chat_rendered *out, struct weft_err *err);
+enum weft_rc chat_template_render(const struct chat_template *t, const struct chat_message *messages,
+                                  size_t n, const struct chat_vars *vars, struct chat_rendered *out,
+                                  struct weft_err *err);
 
 #endif

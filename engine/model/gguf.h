@@ -20,8 +20,20 @@
 
 /* Value types, numbered as in the file. */
 enum gguf_type {
-    GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY,
-    GGUF_U64, GGUF_I64, GGUF_F64, GGUF_TYPE_COUNT
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
+    GGUF_TYPE_COUNT
 };
 
 /* "u32", "string" ... */
@@ -37,8 +49,9 @@ struct gguf_kv {
     enum gguf_type type;      /* GGUF_ARRAY: see elem_type */
     enum gguf_type elem_type; /* of an array */
     uint64_t n;               /* elements of an array; else 1 */
-    const uint8_t *data;      /* the value's (or first element's) bytes, little-endian, maybe unaligned; a string's and an
-                                 array of strings' start with a u64 length: use gguf_string and `strings` */
+    /* The value's (or first element's) bytes, little-endian, maybe unaligned. A string's and an array of strings' start
+     * with a u64 length: use gguf_string and `strings`. */
+    const uint8_t *data;
     struct gguf_str *strings; /* for arrays of strings: n entries; else NULL */
 };
 
@@ -59,7 +72,7 @@ struct gguf {
     uint64_t n_kv, n_tensors;
     struct gguf_kv *kv;
     struct gguf_tensor *tensors;
-    struct gguf_kv **kv_by_key;           /* the same, sorted: what gguf_find and gguf_tensor search */
+    struct gguf_kv **kv_by_key; /* the same, sorted: what gguf_find and gguf_tensor search */
     struct gguf_tensor **tensor_by_name;
     const uint8_t *bytes; /* whole file */
     uint64_t n_bytes;
@@ -67,7 +80,8 @@ struct gguf {
 };
 
 /* Parses `n` bytes; `path` is only named in messages. On failure *out is NULL. */
-enum weft_rc gguf_parse(const void *bytes, size_t n, const char *path, struct gguf **out, struct weft_err *err);
+enum weft_rc gguf_parse(const void *bytes, size_t n, const char *path, struct gguf **out,
+                        struct weft_err *err);
 /* Maps a file read-only and parses it. A directory, an empty or an unreadable file is FILE_INVALID. */
 enum weft_rc gguf_open(const char *path, struct gguf **out, struct weft_err *err);
 /* Tells the system that the mapped pages are no longer needed (they are read again when touched). */
@@ -92,9 +106,10 @@ int gguf_str_compare(struct gguf_str a, struct gguf_str b);
 
 /* Typed reads of one key. Integers of any width and sign are accepted where they fit. When the key is absent: *out is
  * set to `fallback` and WEFT_OK is returned. A wrong type or a value out of [min, max] is FILE_INVALID. */
-enum weft_rc gguf_u32(const struct gguf *g, const char *key, uint32_t fallback, uint32_t min, uint32_t max, uint32_t *out,
+enum weft_rc gguf_u32(const struct gguf *g, const char *key, uint32_t fallback, uint32_t min, uint32_t max,
+                      uint32_t *out, struct weft_err *err);
+enum weft_rc gguf_f32(const struct gguf *g, const char *key, float fallback, float *out,
                       struct weft_err *err);
-enum weft_rc gguf_f32(const struct gguf *g, const char *key, float fallback, float *out, struct weft_err *err);
 enum weft_rc gguf_bool(const struct gguf *g, const char *key, bool fallback, bool *out, struct weft_err *err);
 /* Absent: out->s is NULL. */
 enum weft_rc gguf_string(const struct gguf *g, const char *key, struct gguf_str *out, struct weft_err *err);

@@ -1,6 +1,5 @@
 /*
- * How the GGUF reader, the tokenizer and the model loader refuse a file: one message form, one set of context
- * keys.
+ * How the GGUF reader, the tokenizer and the model loader refuse a file: one message form, one set of context keys.
  *
  * Everything that comes from the file passes through gguf_quote, so a message never carries a control
  * character, an escape sequence or half a UTF-8 character. Pure; any thread.

@@ -82,8 +82,7 @@ static bool enter(struct parser *p)
 static struct jnode *parse_expr(struct parser *p);
 static struct jnode *parse_unary(struct parser *p, bool with_filters);
 
-/* A list of expressions up to `close`, which is taken. Keyword arguments (`name=value`) are allowed when
- * `keywords`. */
+/* A list of expressions up to `close`, which is taken. Keyword arguments (`name=value`) are allowed when `keywords`. */
 static bool parse_args(struct parser *p, const char *close, bool keywords, struct jnode **out)
 {
     struct jnode **tail = out;

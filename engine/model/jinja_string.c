@@ -1,5 +1,4 @@
-/* String operations behind filters and methods. Each byte of a result keeps the mark of the byte that it came
- * from. */
+/* String operations behind filters and methods. Each byte of a result keeps the mark of the byte that it came from. */
 #include "engine/model/jinja.h"
 
 #include <string.h>

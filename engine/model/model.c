@@ -1,6 +1,5 @@
 /*
- * From a sound GGUF file to a model that can be run: hyperparameters, tensors by role, tokenizer, chat
- * template.
+ * From a sound GGUF file to a model that can be run: hyperparameters, tensors by role, tokenizer, chat template.
  *
  * Everything is refused here that would otherwise show up as wrong text later: a shape that doesn't fit, a
  * rotary scaling that isn't implemented, a tensor that the architecture doesn't have.

@@ -24,15 +24,15 @@ struct model_shape {
 };
 
 struct model_layer {
-    const struct gguf_tensor *attn_norm;  /* F32 [n_embd] */
-    const struct gguf_tensor *attn_q;     /* [n_head*head_dim, n_embd] (out, in) */
-    const struct gguf_tensor *attn_k;     /* [n_head_kv*head_dim, n_embd] */
-    const struct gguf_tensor *attn_v;     /* [n_head_kv*head_dim, n_embd] */
+    const struct gguf_tensor *attn_norm;   /* F32 [n_embd] */
+    const struct gguf_tensor *attn_q;      /* [n_head*head_dim, n_embd] (out, in) */
+    const struct gguf_tensor *attn_k;      /* [n_head_kv*head_dim, n_embd] */
+    const struct gguf_tensor *attn_v;      /* [n_head_kv*head_dim, n_embd] */
     const struct gguf_tensor *attn_output; /* [n_embd, n_head*head_dim] */
-    const struct gguf_tensor *ffn_norm;   /* F32 [n_embd] */
-    const struct gguf_tensor *ffn_gate;   /* [n_ff, n_embd] */
-    const struct gguf_tensor *ffn_up;     /* [n_ff, n_embd] */
-    const struct gguf_tensor *ffn_down;   /* [n_embd, n_ff] */
+    const struct gguf_tensor *ffn_norm;    /* F32 [n_embd] */
+    const struct gguf_tensor *ffn_gate;    /* [n_ff, n_embd] */
+    const struct gguf_tensor *ffn_up;      /* [n_ff, n_embd] */
+    const struct gguf_tensor *ffn_down;    /* [n_embd, n_ff] */
 };
 
 struct model {
@@ -40,8 +40,8 @@ struct model {
     char *name; /* general.name, else the file's base name; filtered to printable UTF-8 */
     struct model_shape shape;
     struct tok *tok;
-    struct chat_template *chat;  /* NULL when the file has none or it can't be interpreted */
-    struct weft_err chat_error;  /* why chat is NULL; code WEFT_OK when the file simply has no template */
+    struct chat_template *chat; /* NULL when the file has none or it can't be interpreted */
+    struct weft_err chat_error; /* why chat is NULL; code WEFT_OK when the file simply has no template */
     const struct gguf_tensor *token_embd;  /* [n_vocab, n_embd] */
     const struct gguf_tensor *output_norm; /* F32 [n_embd] */
     const struct gguf_tensor *output;      /* [n_vocab, n_embd]; == token_embd when tied */
@@ -51,7 +51,8 @@ struct model {
 
 enum weft_rc model_open(const char *path, struct model **out, struct weft_err *err);
 /* The same from bytes that outlive the model (tests, fuzzing). */
-enum weft_rc model_parse(const void *bytes, size_t n, const char *path, struct model **out, struct weft_err *err);
+enum weft_rc model_parse(const void *bytes, size_t n, const char *path, struct model **out,
+                         struct weft_err *err);
 void model_close(struct model *m);
 
 #endif

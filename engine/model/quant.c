@@ -3,8 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
-/* Numbers without an entry are unused, or belonged to types since removed from the format (4, 5, 31-33,
- * 36-38). */
+/* Numbers without an entry are unused, or belonged to types since removed from the format (4, 5, 31-33, 36-38). */
 static const struct quant_info types[QUANT_TYPE_LIMIT] = {
     [QUANT_F32] = {"F32", 1, 4, true},
     [QUANT_F16] = {"F16", 1, 2, true},

@@ -17,16 +17,29 @@
 
 /* Numbered as in GGUF files. Types known by size only (so that a file can be checked) have no `supported`. */
 enum quant_type {
-    QUANT_F32 = 0, QUANT_F16 = 1, QUANT_Q4_0 = 2, QUANT_Q4_1 = 3, QUANT_Q5_0 = 6, QUANT_Q5_1 = 7, QUANT_Q8_0 = 8,
-    QUANT_Q8_1 = 9, QUANT_Q2_K = 10, QUANT_Q3_K = 11, QUANT_Q4_K = 12, QUANT_Q5_K = 13, QUANT_Q6_K = 14, QUANT_Q8_K = 15,
-    QUANT_BF16 = 30, QUANT_TYPE_LIMIT = 64
+    QUANT_F32 = 0,
+    QUANT_F16 = 1,
+    QUANT_Q4_0 = 2,
+    QUANT_Q4_1 = 3,
+    QUANT_Q5_0 = 6,
+    QUANT_Q5_1 = 7,
+    QUANT_Q8_0 = 8,
+    QUANT_Q8_1 = 9,
+    QUANT_Q2_K = 10,
+    QUANT_Q3_K = 11,
+    QUANT_Q4_K = 12,
+    QUANT_Q5_K = 13,
+    QUANT_Q6_K = 14,
+    QUANT_Q8_K = 15,
+    QUANT_BF16 = 30,
+    QUANT_TYPE_LIMIT = 64
 };
 
 struct quant_info {
     const char *name;      /* "Q4_1"; NULL: unknown or removed from the format */
     uint32_t block_values; /* values a block */
     uint32_t block_bytes;
-    bool supported;        /* weft can compute with it */
+    bool supported; /* weft can compute with it */
 };
 
 /* Never NULL; for an unknown number the entry has a NULL name. */

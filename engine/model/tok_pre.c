@@ -134,8 +134,7 @@ enum weft_rc tok_pre_create(const struct tok_pre_traits *traits, bool jit, struc
             goto out;
         }
         p->pass[p->n] = re;
-        /* Where memory can't be made executable, or PCRE2 has no JIT here, the interpreter does the same
-         * work. */
+        /* Where memory can't be made executable, or PCRE2 has no JIT here, the interpreter does the same work. */
         if (jit)
             (void)pcre2_jit_compile(re, PCRE2_JIT_COMPLETE);
     }

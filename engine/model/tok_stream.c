@@ -29,8 +29,7 @@ static size_t add_characters(const char *text, size_t n, struct buf *out)
     return n - done;
 }
 
-/* Adds bytes to the held-back ones until these make a character or are shown to be none. Returns how many it
- * took. */
+/* Adds bytes to the held-back ones until these make a character or are shown to be none. Returns how many it took. */
 static size_t complete_pending(struct tok_stream *s, const char *bytes, size_t n, struct buf *out)
 {
     size_t took = 0;

@@ -67,8 +67,7 @@ static enum weft_rc find_pre(const struct gguf *g, const struct tok_pre_traits *
     return rc;
 }
 
-/* User-defined tokens written like tags mark structure in a chat (<think>, <|tool|>): a message must not
- * forge them. */
+/* User-defined tokens written like tags mark structure in a chat (<think>, <|tool|>): a message must not forge them. */
 static enum tok_special_kind special_kind(const struct tok_vocab *v, uint32_t id)
 {
     const struct gguf_str s = v->bytes[id];

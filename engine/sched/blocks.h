@@ -28,8 +28,7 @@ struct blocks {
     bool *kept;            /* known to the prefix cache */
     uint32_t free_head;
     uint32_t oldest, newest; /* cached blocks, in the order in which they were left */
-    /* Told before a cached block is taken for something else; the block is no longer kept after it. May be
-     * NULL. */
+    /* Told before a cached block is taken for something else; the block is no longer kept after it. May be NULL. */
     void (*evict)(void *ctx, uint32_t block);
     void *evict_ctx;
 };

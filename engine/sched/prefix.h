@@ -34,8 +34,7 @@ void prefix_deinit(struct prefix *p);
 /* The known block that holds `tokens` after `parent` (BLOCK_NONE: at the start, under `salt`), or BLOCK_NONE.
  */
 uint32_t prefix_find(const struct prefix *p, uint32_t parent, uint64_t salt, const uint32_t *tokens);
-/* The longest known chain of full blocks along `tokens`, at most n_full blocks, written to out. Returns how
- * many. */
+/* The longest known chain of full blocks along `tokens`, at most n_full blocks, written to out. Returns how many. */
 uint32_t prefix_match(const struct prefix *p, uint64_t salt, const uint32_t *tokens, uint32_t n_full,
                       uint32_t *out);
 /* Makes a used, full block known. Returns it, or the block already known for that content, which the caller

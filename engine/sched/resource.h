@@ -3,9 +3,14 @@
  * resource_update every check_interval_ms with the process's resident memory (plus device buffers that aren't
  * host memory).
  *
- *     can't accept anything  ┆ critical ─────────────────────  MEMORY_LIMIT_EXCEEDED
- *     can't accept LOW       ┆ soft ─────────────────────────  RESOURCE_LIMIT_EXCEEDED; under pressure from
- * here … accepts everything     ┆ soft − 5 % ───────────────────  … until below here
+ *                            │
+ *   refuses everything       │  MEMORY_LIMIT_EXCEEDED
+ *                  critical ─┤
+ *   refuses LOW              │  RESOURCE_LIMIT_EXCEEDED; under pressure from here …
+ *                      soft ─┤
+ *   accepts everything       │
+ *                soft − 5 % ─┤  … until below here
+ *   accepts everything       │
  *
  * Pure; one owner; several schedulers of that owner may read it.
  */
@@ -24,14 +29,12 @@ struct resource {
     bool under_pressure;
 };
 
-/* Limits in MB; 0 stands for 70 % and 85 % of machine_mb. CONFIG_INVALID when the soft one is over the hard
- * one. */
+/* Limits in MB; 0 stands for 70 % and 85 % of machine_mb. CONFIG_INVALID when the soft one is over the hard one. */
 enum weft_rc resource_init(struct resource *m, double max_memory_mb, double critical_memory_mb,
                            double machine_mb, struct weft_err *err);
 /* Takes a measurement. True when the state of pressure changed with it. */
 bool resource_update(struct resource *m, double memory_mb);
-/* WEFT_OK when a request of that priority may come in; else the reason, with memory_mb and limit_mb as
- * context. */
+/* WEFT_OK when a request of that priority may come in; else the reason, with memory_mb and limit_mb as context. */
 enum weft_rc resource_accepts(const struct resource *m, enum prio p, struct weft_err *err);
 
 #endif

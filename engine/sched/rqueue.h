@@ -41,8 +41,7 @@ struct request *rqueue_next(struct rqueue *q);
 struct request *rqueue_cancel(struct rqueue *q, struct request *r);
 /* Changes a queued request's base and so its place; waited time and arrival number stay. */
 void rqueue_set_base(struct rqueue *q, struct request *r, enum prio base, int64_t now_us);
-/* The oldest never-scheduled request of the worst base present (under FIFO: the oldest of all), or NULL.
- * O(1). */
+/* The oldest never-scheduled request of the worst base present (under FIFO: the oldest of all), or NULL. O(1). */
 struct request *rqueue_oldest_of_worst(const struct rqueue *q);
 /* Changes policy and rate. O(n). */
 void rqueue_configure(struct rqueue *q, bool fifo, double aging_rate, int64_t now_us);

@@ -261,8 +261,7 @@ static enum weft_rc check(struct sched *s, const struct request *r, struct weft_
         rc = queue_full(s, err);
     if (rc)
         return rc;
-    /* Room for all requests in every table: from here on neither they nor a preemption can fail for want of
-     * memory. */
+    /* Room for all requests in every table: from here on neither they nor a preemption can fail for want of memory. */
     uint32_t n = s->index.n + 1;
     if (!rqueue_reserve(&s->queue, n) || !rheap_reserve(&s->deadlines, n) || !rindex_reserve(&s->index, n))
         return weft_err_nomem(err, "request queue", n * sizeof(void *));

@@ -102,8 +102,7 @@ void sched_destroy(struct sched *s);
 enum weft_rc sched_submit(struct sched *s, struct request *r, int64_t now_us, struct weft_err *err);
 /* Looks a request up by id, whatever its state; NULL when there is none. O(1). */
 struct request *sched_find(struct sched *s, const char *id);
-/* Ends a request (CANCELLED) and frees its blocks at once, or when its step ends if it is in the plan under
- * way. */
+/* Ends a request (CANCELLED) and frees its blocks at once, or when its step ends if it is in the plan under way. */
 void sched_cancel(struct sched *s, struct request *r, int64_t now_us);
 /* The same, but it FAILs with `why`: for what befalls one request alone. */
 void sched_fail_request(struct sched *s, struct request *r, const struct weft_err *why, int64_t now_us);
@@ -111,8 +110,7 @@ void sched_fail_request(struct sched *s, struct request *r, const struct weft_er
 uint32_t sched_cancel_all(struct sched *s, int64_t now_us);
 /* Changes the base priority; keeps the waited time. */
 void sched_set_priority(struct sched *s, struct request *r, enum prio base, int64_t now_us);
-/* Changes limits while running: batch size, tokens, aging rate, policy (live configuration). n_blocks can't
- * change. */
+/* Changes limits while running: batch size, tokens, aging rate, policy (live configuration). n_blocks can't change. */
 void sched_configure(struct sched *s, const struct sched_config *cfg, int64_t now_us);
 
 /* Costs that `auto` preemption weighs, in µs: parking or restoring one block, computing one prompt token.
@@ -158,13 +156,11 @@ struct sched_counts {
 void sched_counts(const struct sched *s, struct sched_counts *out);
 bool sched_has_work(const struct sched *s);
 
-/* For the screen. Waiters in the order in which they would be admitted, at most `max` and 1024; returns how
- * many. */
+/* For the screen. Waiters in the order in which they would be admitted, at most `max` and 1024; returns how many. */
 uint32_t sched_waiters(const struct sched *s, struct request **out, uint32_t max);
 /* Sequences that hold a slot, in admission order. */
 uint32_t sched_running(const struct sched *s, struct request **out, uint32_t max);
-/* owner[i] = arrival number of the block's owner; 0 free, SCHED_OWNER_CACHED, SCHED_OWNER_SHARED. n =
- * blocks_total. */
+/* owner[i] = arrival number of the block's owner; 0 free, SCHED_OWNER_CACHED, SCHED_OWNER_SHARED. n = blocks_total. */
 #define SCHED_OWNER_CACHED (UINT64_MAX)
 #define SCHED_OWNER_SHARED (UINT64_MAX - 1)
 void sched_block_owners(const struct sched *s, uint64_t *owner, uint32_t n);

@@ -104,11 +104,9 @@ void sched_release(struct sched *s, struct request *r);
 void sched_leave(struct sched *s, struct request *r);
 /* Forgets what a preempted request has parked; it will be recomputed. */
 void sched_drop_parked(struct sched *s, struct request *r);
-/* May it be asked to leave? Rows of logits that were handed out can't be made again, so scoring requests
- * stay. */
+/* May it be asked to leave? Rows of logits that were handed out can't be made again, so scoring requests stay. */
 bool sched_can_preempt(const struct sched *s, const struct request *r);
-/* Sends a sequence back to the queue; `by` is whose need it was. Its KV is kept if it may be and that is
- * worth it. */
+/* Sends a sequence back to the queue; `by` is whose need it was. Its KV is kept if it may be and that is worth it. */
 void sched_preempt(struct sched *s, struct request *r, const struct request *by, bool may_park,
                    int64_t now_us);
 /* Gives every decoding sequence the block that it is about to write, preempting where there is none. */

@@ -61,7 +61,8 @@ static uint32_t byte_id(unsigned char c)
     return GGUF_TINY_BYTE_0 + c;
 }
 
-/* What is to be generated after a prompt of n_prompt ids: the bytes of `text`, a token each, then `then`, then 'x' for ever. */
+/* What is to be generated after a prompt of n_prompt ids: the bytes of `text`, a token each, then `then`, then 'x' for
+ * ever. */
 static void write_script(struct text_rig *t, uint32_t n_prompt, const char *text, uint32_t then)
 {
     uint32_t at = n_prompt;

@@ -211,8 +211,7 @@ static void bad_plans_are_refused(void **state)
     assert_int_equal(step(x, &it, 1).n_rows, 1); /* and the executor still works */
 }
 
-/* Each OpenCL call of a step fails once: the step says so, recovery brings it back, and the same bits come
- * out. */
+/* Each OpenCL call of a step fails once: the step says so, recovery brings it back, and the same bits come out. */
 static void failed_calls_are_reported_and_recovered(void **state)
 {
     struct long_run *r = *state;

@@ -27,8 +27,7 @@ static void require(bool ok)
         abort();
 }
 
-/* Reads the first and the last byte of all that the parsed file points at: under AddressSanitizer, that it is
- * there. */
+/* Reads the first and the last byte of all that the parsed file points at: under AddressSanitizer, that it is there. */
 static uint64_t touch(const struct gguf *g)
 {
     uint64_t h = FNV1A64_INIT;

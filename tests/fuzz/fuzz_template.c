@@ -9,8 +9,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct chat_message messages[] = {
-        {"system", "Be brief.", 9}, {"user", "Gr\xc3\xbc\xc3\x9f\x65", 7}, {"assistant", " ok ", 4}, {"user", "", 0}};
+    static const struct chat_message messages[] = {{"system", "Be brief.", 9},
+                                                   {"user", "Gr\xc3\xbc\xc3\x9f\x65", 7},
+                                                   {"assistant", " ok ", 4},
+                                                   {"user", "", 0}};
     struct chat_vars vars = {"<s>", "</s>", true, 1700000000};
     struct chat_template *t;
     struct chat_rendered r;

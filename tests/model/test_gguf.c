@@ -1,6 +1,5 @@
 /*
- * The GGUF reader: what it reads from a sound file, and each malformed one refused with field, value and
- * limit.
+ * The GGUF reader: what it reads from a sound file, and each malformed one refused with field, value and limit.
  *
  * Every refusal starts from the same sound file, spoiled in one way. The bytes are parsed from a block of
  * exactly their size, so that under AddressSanitizer a read beyond the end is caught.
@@ -25,8 +24,7 @@
 
 #define N_OF(a) (sizeof(a) / sizeof *(a))
 
-/* 24 bytes of header, then this key: its length at 24, its name at 32, its type at 39, its value's length
- * at 43. */
+/* 24 bytes of header, then this key: its length at 24, its name at 32, its type at 39, its value's length at 43. */
 static const char first_key[] = "a.first";
 enum { KEY_LENGTH_AT = 24, VALUE_LENGTH_AT = 24 + 8 + sizeof first_key - 1 + 4 };
 

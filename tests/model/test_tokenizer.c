@@ -383,8 +383,7 @@ static void special_tokens_longest_first(void **state)
     tok_destroy(t);
 }
 
-/* The plain way, as the header says it: token by token, longest first, each from left to right in what is
- * free. */
+/* The plain way, as the header says it: token by token, longest first, each from left to right in what is free. */
 static size_t find_plainly(const char *const *token, size_t n_tokens, const char *text, size_t n,
                            uint32_t *out)
 {

@@ -1,6 +1,7 @@
 /*
- * Several models on a real device, as the configuration asks for them: the default model's file under two names. Both answer
- * at the same time, each from its own executor and scheduler, and say the same, which is also what one says alone.
+ * Several models on a real device, as the configuration asks for them: the default model's file under two names. Both
+ * answer at the same time, each from its own executor and scheduler, and say the same, which is also what one says
+ * alone.
  */
 #include <setjmp.h>
 #include <stdarg.h>

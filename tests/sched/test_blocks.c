@@ -1,5 +1,4 @@
-/* The pool and the prefix cache by themselves: counts, order of eviction, comparison of what hashes only
- * suggest. */
+/* The pool and the prefix cache by themselves: counts, order of eviction, comparison of what hashes only suggest. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -11,8 +11,7 @@
 #include "engine/base/hash.h"
 #include "tests/support/sim_rig.h"
 
-/* Budget sharing: prompts of the given lengths and bases, all submitted at once, in one step of `budget`
- * tokens. */
+/* Budget sharing: prompts of the given lengths and bases, all submitted at once, in one step of `budget` tokens. */
 static const struct {
     const char *what;
     uint32_t budget, n;

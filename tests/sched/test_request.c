@@ -41,8 +41,7 @@ static bool go_time_out(struct request *r)
     return req_end(r, REQ_TIMEOUT, 100);
 }
 
-/* For each transition, the states that it may be taken from, in the order of enum req_state, and where it
- * leads. */
+/* For each transition, the states that it may be taken from, in the order of enum req_state, and where it leads. */
 static const struct {
     bool (*go)(struct request *);
     const char *from; /* one character a state: 'y' legal */

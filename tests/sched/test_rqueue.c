@@ -39,8 +39,7 @@ static struct request *push(struct bench *b, uint32_t i, enum prio base)
     return r;
 }
 
-/* Does x go before y? By effective priority in whole µs of waiting (rate 0.1: 10⁷ µs a level), then by
- * arrival. */
+/* Does x go before y? By effective priority in whole µs of waiting (rate 0.1: 10⁷ µs a level), then by arrival. */
 static bool goes_before(const struct bench *b, const struct request *x, const struct request *y)
 {
     int64_t ex = x->base * INT64_C(10000000) - (x->waited_us + b->now_us - x->state_since_us);

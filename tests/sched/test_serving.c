@@ -139,8 +139,7 @@ static void point_03_victims_lose_little_work(void **state)
     sim_deinit(&g);
 }
 
-/* Between two plans at most as many leave for memory as have to: none while enough blocks were just given
- * back. */
+/* Between two plans at most as many leave for memory as have to: none while enough blocks were just given back. */
 static void point_04_no_cascade(void **state)
 {
     (void)state;

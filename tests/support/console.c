@@ -26,8 +26,8 @@ void console_launch(struct console *c, const struct console_options *o)
     assert_non_null(mkdtemp(c->dir));
     snprintf(state, sizeof state, "XDG_STATE_HOME=%s", c->dir);
     snprintf(config, sizeof config, "XDG_CONFIG_HOME=%s/config", c->dir);
-    /* Not for the leak sanitizer: readline drops an undo record now and then when commands are cut short (8.2), ncurses what
-     * it allocated for a terminal that it doesn't know. */
+    /* Not for the leak sanitizer: readline drops an undo record now and then when commands are cut short (8.2), ncurses
+     * what it allocated for a terminal that it doesn't know. */
     snprintf(path, sizeof path, "%s/suppressions", c->dir);
     snprintf(leaks, sizeof leaks, "LSAN_OPTIONS=suppressions=%s:print_suppressions=0", path);
     FILE *f = fopen(path, "w");

@@ -42,8 +42,7 @@ static bool later_token(uint32_t i, char token[32], char merge[32])
     }
     i -= SPACED;
     if (i < PAIRS) {
-        /* 7 and 676 have no common factor: a scattered order, so that a small vocabulary has pairs of many
-         * letters. */
+        /* 7 and 676 have no common factor: a scattered order, so that a small vocabulary has pairs of many letters. */
         uint32_t p = i * 7 % PAIRS;
         snprintf(token, 32, "%c%c", 'a' + (int)(p / 26), 'a' + (int)(p % 26));
         snprintf(merge, 32, "%c %c", 'a' + (int)(p / 26), 'a' + (int)(p % 26));

@@ -1,6 +1,7 @@
 /*
  * The real program in a pseudo-terminal: a child process whose terminal is a struct vt. Every wait polls until a
- * condition holds or a deadline passes; nothing here sleeps a fixed time. Output is read only while one of these functions runs.
+ * condition holds or a deadline passes; nothing here sleeps a fixed time. Output is read only while one of these
+ * functions runs.
  */
 #ifndef TEST_SUPPORT_PTY_H
 #define TEST_SUPPORT_PTY_H
@@ -38,7 +39,8 @@ void pty_send(struct pty *p, const char *bytes, size_t n);
 void pty_type(struct pty *p, const char *text); /* NUL-terminated */
 void pty_resize(struct pty *p, int rows, int cols);
 
-/* Reads what comes within timeout_ms, returning at the first bytes; the number of bytes, 0 on timeout, -1 when the terminal is closed. */
+/* Reads what comes within timeout_ms, returning at the first bytes; the number of bytes, 0 on timeout, -1 when the
+ * terminal is closed. */
 ssize_t pty_pump(struct pty *p, int timeout_ms);
 /* Reads until the program has written nothing for quiet_ms; false when it still writes after timeout_ms. */
 bool pty_settle(struct pty *p, int quiet_ms, int timeout_ms);

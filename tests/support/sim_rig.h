@@ -77,11 +77,9 @@ uint32_t sim_count(const struct sim *g, enum sched_event_type type, const struct
 /* Position in the log of the first such event, or -1. */
 long sim_when(const struct sim *g, enum sched_event_type type, const struct request *r);
 
-/* The invariants of any moment between steps: audit, block counts, budget. Prints what is wrong and returns
- * false. */
+/* The invariants of any moment between steps: audit, block counts, budget. Prints what is wrong and returns false. */
 bool sim_check(const struct sim *g);
-/* Are r's generated ids a prefix (all of max_tokens if `whole`) of what it generates alone? Prints the
- * difference. */
+/* Are r's generated ids a prefix (all of max_tokens if `whole`) of what it generates alone? Prints the difference. */
 bool sim_same_alone(const struct sim *g, const struct request *r, bool whole);
 
 #endif

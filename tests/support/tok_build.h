@@ -1,9 +1,7 @@
 /*
- * Small vocabularies for tests of the tokenizer: a token per byte (id = the byte), then whatever a test
- * wants.
+ * Small vocabularies for tests of the tokenizer: a token per byte (id = the byte), then whatever a test wants.
  *
- * Texts and merges are in the file's form, GPT-2's byte alphabet: a space is "\xc4\xa0" (G with a dot). One
- * thread.
+ * Texts and merges are in the file's form, GPT-2's byte alphabet: a space is "\xc4\xa0" (G with a dot). One thread.
  */
 #ifndef TESTS_SUPPORT_TOK_BUILD_H
 #define TESTS_SUPPORT_TOK_BUILD_H

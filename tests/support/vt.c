@@ -151,8 +151,7 @@ void vt_cell(struct vt *vt, int row, int col, struct vt_cell *out)
     out->bg = VTERM_COLOR_IS_INDEXED(&cell.bg) ? cell.bg.indexed.idx : 0;
 }
 
-/* Writes row `row` at `to` (room for cols × 6 × 4 bytes and a NUL); returns the length without trailing
- * blanks. */
+/* Writes row `row` at `to` (room for cols × 6 × 4 bytes and a NUL); returns the length without trailing blanks. */
 static size_t render_row(struct vt *vt, int row, char *to)
 {
     size_t n = 0, end = 0;

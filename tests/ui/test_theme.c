@@ -18,8 +18,7 @@ static const char *const shipped[] = {"default", "light", "contrast", "colourbli
 enum { N_SHIPPED = sizeof shipped / sizeof shipped[0] };
 static const int depths[] = {256, 88, 16, 8, 0};
 
-/* No cell can ever have equal colours, and the terminal's background shows through all but what must stand
- * out. */
+/* No cell can ever have equal colours, and the terminal's background shows through all but what must stand out. */
 static void shipped_themes(void **state)
 {
     (void)state;

@@ -168,8 +168,7 @@ static double cpu_us(void)
     return (double)ts.tv_sec * 1e6 + (double)ts.tv_nsec / 1e3;
 }
 
-/* The least CPU time that one appended token costs, laid out and drawn, in a reply of `bytes` in one
- * paragraph. */
+/* The least CPU time that one appended token costs, laid out and drawn, in a reply of `bytes` in one paragraph. */
 static double token_cost(size_t bytes)
 {
     struct grid g = {0};
