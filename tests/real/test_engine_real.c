@@ -1,13 +1,11 @@
 /*
  * The engine on the default model and a real device:
- *   - a request's ids don't depend on its company or on how its prompt is cut: alone, in batches of 2, 5 and
- * 16, with token budgets of 16, 64 and 256, greedy and seeded;
+ *   - a request's ids don't depend on its company or on how its prompt is cut: alone, in batches of 2, 5 and 16,
+ *     with token budgets of 16, 64 and 256, greedy and seeded;
  *   - chat and completion, streaming and buffered, give the same ids, those of the independent reference;
- *   - sixteen requests of mixed lengths and priorities all end, give their blocks back, and high goes before
- * low;
+ *   - sixteen requests of mixed lengths and priorities all end, give their blocks back, and high goes before low;
  *   - neither does it matter that a request is preempted and resumed, parked or recomputed, or finds its prompt cached;
  *   - stop strings across tokens, end of generation, scoring.
- * The executor is made once and lent to one engine after the other, as loading is what takes long.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -24,17 +22,13 @@
 #include "engine/base/hash.h"
 #include "engine/base/log.h"
 #include "engine/engine.h"
-#include "engine/exec/exec_cl.h"
+#include "tests/support/real_device.h"
 
 #define REFERENCE TEST_SOURCE_DIR "/../shared/reference/smollm2-chats.json"
-#define MODEL     "models/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 enum { MAX_TOKENS = 256, MAX_SEQS = 16, GEN = 12, POOL = 256, PARK = 64 };
 enum { PATIENCE_US = 200000000 }; /* of a machine that has much else to do */
 
-static char model_path[4096];
-static struct model *model; /* the executor's */
-static struct exec *device;
 static json_t *reference;
 
 /* ---- an engine and its reader ---- */
@@ -49,52 +43,17 @@ struct session {
     uint32_t streamed_ids[512], n_streamed;
 };
 
-/* ---- an executor that survives its engine ---- */
-
-struct lent {
-    struct exec x; /* first */
-};
-
-static enum weft_rc lent_step(struct exec *x, const struct plan *plan, struct exec_out *out,
-                              struct weft_err *err)
-{
-    (void)x;
-    return exec_step(device, plan, out, err);
-}
-
-static void lent_destroy(struct exec *x)
-{
-    free(x);
-}
-
-static const struct exec_vtab lent_vtab = {.step = lent_step, .destroy = lent_destroy};
-
 static enum weft_rc load(void *ctx, struct engine *e, struct model **m, struct exec **x, struct weft_err *err)
 {
     const struct session *s = ctx;
     (void)e;
-    enum weft_rc rc = model_open(model_path, m, err);
-    if (rc)
-        return rc;
-    *x = calloc(1, sizeof **x);
-    (*x)->v = &lent_vtab;
-    (*x)->info = device->info;
-    (*x)->info.n_blocks = s->n_blocks;
-    return WEFT_OK;
+    return real_device_lend(s->n_blocks, m, x, err);
 }
 
 static int open_device(void **state)
 {
     (void)state;
-    const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
-    struct weft_err err = {0};
-    if (data && *data)
-        snprintf(model_path, sizeof model_path, "%s/weft/" MODEL, data);
-    else
-        snprintf(model_path, sizeof model_path, "%s/.local/share/weft/" MODEL, home ? home : "");
-    struct exec_cl_config cfg = {.device = "auto",
-                                 .precision = "fp32",
-                                 .cache_dir = TEST_BINARY_DIR "/kernel-cache",
+    struct exec_cl_config cfg = {.precision = "fp32",
                                  .block_tokens = 16,
                                  .n_blocks = POOL,
                                  .park_bytes = PARK * 720 * 1024,
@@ -102,18 +61,17 @@ static int open_device(void **state)
                                  .max_seqs = MAX_SEQS,
                                  .max_logits = MAX_TOKENS};
     reference = json_load_file(REFERENCE, 0, NULL);
-    if (!reference)
+    if (!reference) {
         print_error("no reference data at " REFERENCE "\n");
-    else if (model_open(model_path, &model, &err) || exec_cl_create(model, &cfg, &device, &err))
-        print_error("%s (scripts/setup fetches the model)\n", err.message);
-    return device ? 0 : -1;
+        return -1;
+    }
+    return real_device_open(&cfg);
 }
 
 static int close_device(void **state)
 {
     (void)state;
-    exec_destroy(device);
-    model_close(model);
+    real_device_close();
     json_decref(reference);
     return 0;
 }

@@ -12,43 +12,28 @@
 #include "engine/base/clock.h"
 #include "engine/base/hash.h"
 #include "engine/base/log.h"
-#include "engine/exec/exec_cl.h"
-
-#define MODEL "models/SmolLM2-135M-Instruct.Q4_1.gguf"
+#include "tests/support/real_device.h"
 
 enum { PATIENCE_US = 200000000 }; /* of a machine that has much else to do */
 enum { BLOCK_BYTES = 720 * 1024 };
-
-static char model_path[4096];
-static struct model *model; /* the executor's */
-static struct exec *device;
 
 /* ---- the device ---- */
 
 static int open_device(const char *precision)
 {
-    const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
-    struct weft_err err = {0};
-    log_set_level(LOG_ERROR);
-    if (data && *data)
-        snprintf(model_path, sizeof model_path, "%s/weft/" MODEL, data);
-    else
-        snprintf(model_path, sizeof model_path, "%s/.local/share/weft/" MODEL, home ? home : "");
-    struct exec_cl_config cfg = {.device = "auto",
-                                 .precision = precision,
-                                 .cache_dir = TEST_BINARY_DIR "/kernel-cache",
+    struct exec_cl_config cfg = {.precision = precision,
                                  .block_tokens = REAL_BLOCK_TOKENS,
                                  .n_blocks = REAL_BLOCKS,
                                  .park_bytes = (uint64_t)REAL_PARK_SLOTS * BLOCK_BYTES,
                                  .max_tokens = REAL_BATCH_TOKENS,
                                  .max_seqs = REAL_SEQS,
                                  .max_logits = REAL_BATCH_TOKENS};
-    if (model_open(model_path, &model, &err) || exec_cl_create(model, &cfg, &device, &err)) {
-        print_error("%s (scripts/setup fetches the model)\n", err.message);
+    log_set_level(LOG_ERROR);
+    if (real_device_open(&cfg))
         return -1;
-    }
-    print_message("%s, %s\n", device->info.device, device->info.precision);
-    return device->info.n_park_slots >= REAL_PARK_SLOTS ? 0 : -1;
+    const struct exec_info *info = real_device_info();
+    print_message("%s, %s\n", info->device, info->precision);
+    return info->n_park_slots >= REAL_PARK_SLOTS ? 0 : -1;
 }
 
 int real_open_device(void **state)
@@ -66,38 +51,15 @@ int real_open_device_int8(void **state)
 int real_close_device(void **state)
 {
     (void)state;
-    exec_destroy(device);
-    model_close(model);
+    real_device_close();
     return 0;
 }
-
-/* An executor that survives its engine. */
-static enum weft_rc lent_step(struct exec *x, const struct plan *plan, struct exec_out *out,
-                              struct weft_err *err)
-{
-    (void)x;
-    return exec_step(device, plan, out, err);
-}
-
-static void lent_destroy(struct exec *x)
-{
-    free(x);
-}
-
-static const struct exec_vtab lent_vtab = {.step = lent_step, .destroy = lent_destroy};
 
 static enum weft_rc load(void *ctx, struct engine *e, struct model **m, struct exec **x, struct weft_err *err)
 {
     const struct real *g = ctx;
     (void)e;
-    enum weft_rc rc = model_open(model_path, m, err);
-    if (rc)
-        return rc;
-    *x = calloc(1, sizeof **x);
-    (*x)->v = &lent_vtab;
-    (*x)->info = device->info;
-    (*x)->info.n_blocks = g->n_blocks;
-    return WEFT_OK;
+    return real_device_lend(g->n_blocks, m, x, err);
 }
 
 /* ---- the log; on the engine thread ---- */
