@@ -32,6 +32,7 @@ static struct {
     bool got_line;
     FILE *nowhere; /* readline's output */
     char *prompt;  /* rl_display_prompt without its invisible marks */
+    size_t cap_prompt;
 } ed;
 
 /* --- what readline calls --- */
@@ -391,15 +392,15 @@ static const char *visible_prompt(void)
     const char *from = rl_display_prompt;
     if (!from || from == rl_prompt || !*from)
         return NULL;
-    char *copy = mem_realloc(ed.prompt, strlen(from) + 1, 1), *to = copy;
-    if (!copy)
+    /* Grown only, so that what an earlier editor_get gave stays valid while the prompt is the same. */
+    if (mem_grow(&ed.prompt, &ed.cap_prompt, strlen(from) + 1, 1))
         return NULL;
-    ed.prompt = copy;
+    char *to = ed.prompt;
     for (; *from; from++)
         if (*from != RL_PROMPT_START_IGNORE && *from != RL_PROMPT_END_IGNORE)
             *to++ = *from;
     *to = 0;
-    return copy;
+    return ed.prompt;
 }
 
 void editor_get(struct editor_view *out)
