@@ -221,7 +221,10 @@ static void suspend_and_continue(void **state)
         pty_pump(&con.pty, 100);
         stopped = vt_bytes(con.pty.vt) > 0 && console_shows(&con, "stopped");
     }
+    /* The screen of before, and so the draft, is there as soon as the alternate screen is; the modes come after it. */
     console_sees(&con, "a draft");
+    while (!(vt_mode(con.pty.vt, 1049) && vt_mode(con.pty.vt, 2004)) && pty_now_ms() < until)
+        pty_pump(&con.pty, 100);
     assert_true(vt_mode(con.pty.vt, 1049));
     assert_true(vt_mode(con.pty.vt, 2004));
     console_key(&con, KEY_CTRL_U "still alive\r");
