@@ -121,9 +121,10 @@ static void panes_show_that_moment(void **state)
     console_sees(&con, "WAITING");
 }
 
-/* Esc, alone: what follows at once would make it Alt. */
+/* Esc, alone: what follows at once would make it Alt. The page's last row comes last, so it is waited for first. */
 static void leave_page(void)
 {
+    console_sees(&con, "Esc close");
     console_key(&con, KEY_ESC);
     console_loses(&con, "Esc close");
 }

@@ -58,11 +58,35 @@ static bool chat_moves(const char *before)
     return false;
 }
 
+static uint32_t cell_at(int row, int col)
+{
+    struct vt_cell cell;
+    vt_cell(con.pty.vt, row, col, &cell);
+    return cell.chars[0];
+}
+
+/* Whether the KV pane's map has a block of each of sessions 1 and 2. Blocks of two that grow together alternate. */
+static bool map_shows_both(void)
+{
+    int rows, cols, top = vt_find(con.pty.vt, " KV ", NULL), left = 0;
+    vt_size(con.pty.vt, &rows, &cols);
+    while (top >= 0 && left + 2 < cols && !(cell_at(top, left) == 'K' && cell_at(top, left + 1) == 'V'))
+        left++;
+    bool one = false, two = false;
+    for (int row = top + 1; top >= 0 && row < rows - 1; row++) {
+        for (int col = left - 1; col < cols && cell_at(row, col) != 0x2502; col++) { /* up to the frame, │ */
+            one |= cell_at(row, col) == '1';
+            two |= cell_at(row, col) == '2';
+        }
+    }
+    return one && two;
+}
+
 static void two_sessions_at_once(void **state)
 {
     (void)state;
     static char first[16384], second[16384];
-    const char *const args[] = {"--set", "sampling.max_tokens=400", "--set", "sampling.temperature=0", NULL};
+    const char *const args[] = {"--set", "sampling.max_tokens=1500", "--set", "sampling.temperature=0", NULL};
     start(args);
     console_key(&con, "Tell me a long story about a river and the town beside it.\r");
     console_sees(&con, "RUNNING");
@@ -97,11 +121,14 @@ static void two_sessions_at_once(void **state)
     int row = vt_find(con.pty.vt, "weft", NULL);
     snprintf(before, sizeof before, "%s", vt_row(con.pty.vt, row));
     console_sees(&con, "BATCH 2/16");
-    console_sees(&con, "111");
-    console_sees(&con, "222");
-    pty_pump(&con.pty, 500);
-    pty_pump(&con.pty, 500);
-    snprintf(after, sizeof after, "%s", vt_row(con.pty.vt, row));
+    for (double until = pty_now_ms() + 20000; !map_shows_both() && pty_now_ms() < until;)
+        pty_pump(&con.pty, 50);
+    assert_true(map_shows_both());
+    double until = pty_now_ms() + 20000;
+    do {
+        pty_pump(&con.pty, 50);
+        snprintf(after, sizeof after, "%s", vt_row(con.pty.vt, row));
+    } while (strcmp(before, after) == 0 && pty_now_ms() < until);
     assert_string_not_equal(before, after); /* steps and rates run on */
 
     console_key(&con, KEY_F7);
