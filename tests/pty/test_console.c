@@ -252,6 +252,7 @@ static void slash_commands(void **state)
     console_key(&con, "/show\r");
     console_sees(&con, "0.25");
     console_sees(&con, "pirate");
+    console_sees(&con, "repeat_penalty");
     console_key(&con, KEY_ESC);
     console_loses(&con, "repeat_penalty");
     console_key(&con, "/stats\r");
