@@ -60,7 +60,7 @@ struct weft_config {
         char *select;
         int precision; /* enum config_precision */
         bool cache;
-        int64_t threads;
+        int64_t cache_mb, threads;
     } device;
     struct {
         int64_t blocks, block_tokens, memory_mb;

@@ -52,6 +52,8 @@ static const struct config_key table[] = {
     CHOICE(device, precision, "auto", precisions, RESTART,
            "arithmetic: fp32 is the reference, int8 the fast one, auto the best that works"),
     BOOL(device, cache, "true", RESTART, "keep compiled kernels for the next start"),
+    INT(device, cache_mb, "128", 0, 1048576, RESTART,
+        "MiB that compiled kernels may take, those unused for longest going first; 0: no limit"),
     INT(device, threads, "0", 0, 1024, RESTART, "cores that a CPU device may use; 0: all"),
 
     INT(kv, blocks, "0", 0, 16777216, RESTART, "KV blocks of each model; 0: as many as memory_mb holds"),

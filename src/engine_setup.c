@@ -56,6 +56,7 @@ static enum weft_rc create_cl(const struct load *l, struct engine *e, const stru
         .device = cfg->device.select,
         .precision = config_choice("device.precision", cfg->device.precision),
         .cache_dir = cache_directory(cfg, &dir),
+        .cache_bytes = (uint64_t)cfg->device.cache_mb << 20,
         .threads = (uint32_t)cfg->device.threads,
         .n_ctx = (uint32_t)cfg->model.context,
         .block_tokens = (uint32_t)cfg->kv.block_tokens,

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define FNV1A64_INIT 0xcbf29ce484222325ull
 
@@ -22,6 +23,19 @@ static inline uint64_t fnv1a64_u32(uint64_t h, uint32_t v)
     for (int i = 0; i < 4; i++)
         h = (h ^ (v >> (8 * i) & 0xff)) * 0x100000001b3ull;
     return h;
+}
+
+/* A quick checksum, 64 bits, of many bytes: a word at a time, in this machine's byte order. */
+static inline uint64_t checksum64(const void *data, size_t n)
+{
+    const unsigned char *p = data;
+    uint64_t h = FNV1A64_INIT ^ n, word = 0;
+    for (; n >= sizeof word; p += sizeof word, n -= sizeof word) {
+        memcpy(&word, p, sizeof word);
+        h = (h ^ word) * 0x9e3779b97f4a7c15ull;
+        h ^= h >> 32;
+    }
+    return fnv1a64(h, p, n);
 }
 
 /* A bijective mix of 64 bits (the finaliser of SplitMix64, Steele, Lea and Flood 2014). */

@@ -18,6 +18,7 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/exec/exec_cl_impl.h"
+#include "engine/exec/kernel_cache.h"
 #include "engine/exec/pocl_cache.h"
 
 /* What "auto" means: fp32 is exact, so it stays until int8 has been judged on more than one model. */
@@ -132,7 +133,7 @@ static enum weft_rc device_up(struct exec_cl *x, struct weft_err *err)
     const struct exec_cl_config *cfg = &x->cfg;
     struct on_device *d = &x->device;
     struct pocl_cache pocl;
-    const int cache = cfg->cache_dir ? program_cache_open(cfg->cache_dir) : -1;
+    const int cache = cfg->cache_dir ? kernel_cache_open(cfg->cache_dir) : -1;
     if (cfg->threads) {
         char n[16];
         snprintf(n, sizeof n, "%u", (unsigned)cfg->threads);
@@ -143,11 +144,13 @@ static enum weft_rc device_up(struct exec_cl *x, struct weft_err *err)
         x->shape.dot = dot_path_choose(cfg->device, cache);
     enum weft_rc rc = device_fill(x, cache, err);
     const bool ours = !rc && is_pocl(&d->ocl);
-    pocl_cache_end(&pocl, ours);
+    if (!rc && !ours && cache >= 0) {
+        ops_keep(&d->ops, cache);
+        kernel_cache_trim(cache, cfg->cache_bytes, pocl.since_ns, NULL);
+    }
+    pocl_cache_end(&pocl, ours, cfg->cache_bytes);
     if (rc)
         device_down(d);
-    else if (!ours)
-        ops_keep(&d->ops, cache);
     ocl_profile_reset(&d->ocl); /* of priming */
     if (cache >= 0)
         close(cache);

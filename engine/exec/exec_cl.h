@@ -15,6 +15,7 @@ struct exec_cl_config {
     const char *device;    /* "auto", an index "0", or part of a device's or platform's name */
     const char *precision; /* "auto", "fp32", "int8" */
     const char *cache_dir; /* directory for built programs (made 0700 when missing); NULL: no cache */
+    uint64_t cache_bytes;  /* how much that directory may hold (kernel_cache.h); 0: no limit */
     uint32_t threads;      /* cores a CPU device may use; 0: all */
     uint32_t n_ctx;        /* most positions a sequence; 0: the model's own */
     uint32_t block_tokens;

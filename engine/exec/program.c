@@ -242,37 +242,3 @@ void program_kernel_free(struct ocl_kernel *k)
         clReleaseKernel(k->kernel);
     *k = (struct ocl_kernel){0};
 }
-
-/* mkdir -p with mode 0700. */
-static bool make_parents(const char *dir)
-{
-    char path[4096];
-    size_t n = strlen(dir);
-    if (!n || n >= sizeof path)
-        return false;
-    memcpy(path, dir, n + 1);
-    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = 0;
-        if (mkdir(path, 0700) && errno != EEXIST)
-            return false;
-        *slash = '/';
-    }
-    return mkdir(path, 0700) == 0 || errno == EEXIST;
-}
-
-int program_cache_open(const char *dir)
-{
-    struct stat st;
-    int fd = make_parents(dir) ? open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
-    if (fd < 0) {
-        log_msg(LOG_WARN, "kernel cache: %s: %s; kernels are built at every start", dir, strerror(errno));
-        return -1;
-    }
-    if (fstat(fd, &st) || st.st_uid != geteuid() || (st.st_mode & 022) != 0) {
-        log_msg(LOG_WARN, "kernel cache: %s belongs to somebody else or others may write to it; not used",
-                dir);
-        close(fd);
-        return -1;
-    }
-    return fd;
-}

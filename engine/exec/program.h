@@ -30,7 +30,7 @@ struct program {
     bool from_cache; /* the binary came from disk */
 };
 
-/* Builds or loads. dir_fd: from program_cache_open, -1: no cache. */
+/* Builds or loads. dir_fd: from kernel_cache_open, -1: no cache. */
 enum weft_rc program_open(struct ocl *o, const struct program_spec *spec, int dir_fd, struct program *out,
                           struct weft_err *err);
 /* Writes the binary to the cache unless it came from there. Best after the kernels' first use. Failure is
@@ -42,9 +42,5 @@ void program_close(struct program *p); /* zeroed struct allowed */
 enum weft_rc program_kernel(const struct program *p, const char *function, const char *label,
                             struct ocl_kernel *out, struct weft_err *err);
 void program_kernel_free(struct ocl_kernel *k);
-
-/* Opens (makes, with its parents, 0700) the directory. -1, logged, when it isn't a directory of ours that
- * others can't write to; the caller closes it. */
-int program_cache_open(const char *dir);
 
 #endif

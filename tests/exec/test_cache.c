@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "engine/exec/kernel_cache.h"
 #include "engine/exec/pocl_cache.h"
 #include "engine/exec/program.h"
 
@@ -91,7 +92,7 @@ static void programs_are_kept_and_damage_is_noticed(void **state)
     struct place *p = *state;
     char key[17], other[17], path[128];
     struct stat st;
-    int fd = program_cache_open(p->dir);
+    int fd = kernel_cache_open(p->dir);
     assert_true(fd >= 0);
     assert_false(opened_from_cache(p, fd, key));
     assert_true(opened_from_cache(p, fd, NULL));
@@ -123,17 +124,17 @@ static void unsafe_directories_are_not_used(void **state)
     struct place *p = *state;
     char path[128];
     snprintf(path, sizeof path, "%s/a/b/c", p->dir);
-    int fd = program_cache_open(path); /* made with its parents */
+    int fd = kernel_cache_open(path); /* made with its parents */
     assert_true(fd >= 0);
     close(fd);
     struct stat st;
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0700);
     assert_int_equal(chmod(path, 0777), 0);
-    assert_int_equal(program_cache_open(path), -1);
+    assert_int_equal(kernel_cache_open(path), -1);
     snprintf(path, sizeof path, "%s/link", p->dir);
     assert_int_equal(symlink("/tmp", path), 0);
-    assert_int_equal(program_cache_open(path), -1);
+    assert_int_equal(kernel_cache_open(path), -1);
 }
 
 static void a_build_error_shows_the_log(void **state)
@@ -180,38 +181,38 @@ static void only_sealed_files_of_pocl_survive(void **state)
     const char *set = getenv("POCL_CACHE_DIR");
     if (set)
         snprintf(before, sizeof before, "%s", set);
-    int fd = program_cache_open(p->dir);
+    int fd = kernel_cache_open(p->dir);
     begin(p, fd, &c);
     assert_true(exists(p->dir, "pocl"));
     snprintf(path, sizeof path, "%s/pocl/AB", p->dir);
     assert_int_equal(mkdir(path, 0700), 0);
     put(p->dir, "pocl/AB/program.bc", "sealed");
     put(p->dir, "pocl/AB/kernel.so", "sealed too");
-    pocl_cache_end(&c, true);
+    pocl_cache_end(&c, true, 0);
 
     put(p->dir, "pocl/AB/late.so", "not sealed");
     begin(p, fd, &c);
     assert_true(exists(p->dir, "pocl/AB/program.bc"));
     assert_true(exists(p->dir, "pocl/AB/kernel.so"));
     assert_false(exists(p->dir, "pocl/AB/late.so"));
-    pocl_cache_end(&c, false);
+    pocl_cache_end(&c, false, 0);
 
     put(p->dir, "pocl/AB/kernel.so", "changed");
     begin(p, fd, &c);
     assert_true(exists(p->dir, "pocl/AB/program.bc"));
     assert_false(exists(p->dir, "pocl/AB/kernel.so"));
-    pocl_cache_end(&c, true);
+    pocl_cache_end(&c, true, 0);
 
-    put(p->dir, "pocl.seal", "weft seal 1\n6 0000000000000000 /pocl/AB/program.bc\n0000000000000000\n");
+    put(p->dir, "pocl.seal", "weft seal 2\n6 0000000000000000 pocl/AB/program.bc\n0000000000000000\n");
     begin(p, fd, &c);
     assert_false(exists(p->dir, "pocl/AB/program.bc")); /* a forged seal vouches for nothing */
-    pocl_cache_end(&c, true);
+    pocl_cache_end(&c, true, 0);
 
     setenv("POCL_CACHE_DIR", "/somewhere/else", 1); /* a user's choice stands */
     pocl_cache_begin(p->dir, fd, &c);
     assert_string_equal(getenv("POCL_CACHE_DIR"), "/somewhere/else");
     assert_int_equal(c.dir_fd, -1);
-    pocl_cache_end(&c, true);
+    pocl_cache_end(&c, true, 0);
     close(fd);
     if (*before)
         setenv("POCL_CACHE_DIR", before, 1);

@@ -1,0 +1,45 @@
+/*
+ * The directory of compiled kernels: who may use it, how much it holds, and what goes when that is too much.
+ *
+ *   dir/KEY.clbin               a program (program.h)
+ *   dir/pocl/AB/CDEF…/          a program of PoCL's with its kernels (pocl_cache.h)
+ *   dir/pocl.lock               held by whoever changes the directory
+ *   anything else               small notes; counted, but evicted never
+ *
+ * When a program was last used is its file's or directory's time of modification, which its users set
+ * (kernel_cache_touch). Any thread; the lock is between processes. What fails is logged: a cache does no harm.
+ */
+#ifndef WEFT_EXEC_KERNEL_CACHE_H
+#define WEFT_EXEC_KERNEL_CACHE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Sizes are those of the files, without what the file system adds. */
+struct kernel_cache_size {
+    uint64_t bytes;
+    unsigned n_programs;
+};
+
+/* Opens (makes, with its parents, 0700) the directory. -1, logged, when it isn't a directory of ours that others can't
+ * write to; the caller closes it. */
+int kernel_cache_open(const char *dir);
+
+/* Waits at most patience_ms for the lock. The caller closes what is returned, which gives the lock up; -1: not got. */
+int kernel_cache_lock(int dir_fd, int patience_ms);
+
+/* The time that files get now, in ns: what is touched later isn't older. */
+int64_t kernel_cache_now(void);
+/* Marks a program, by its path below the directory, as used now. */
+void kernel_cache_touch(int dir_fd, const char *path);
+
+/* What is there. False where it couldn't be walked. */
+bool kernel_cache_measure(int dir_fd, struct kernel_cache_size *out);
+/* Removes programs, the one unused for longest first, until limit_bytes are left or only those used at used_since_ns or
+ * later: a start never evicts what it runs on. A limit of 0 is none. The lock must be held. *removed (NULL allowed): what went. */
+bool kernel_cache_trim(int dir_fd, uint64_t limit_bytes, int64_t used_since_ns,
+                       struct kernel_cache_size *removed);
+/* Removes everything but the lock. Programs that run keep their kernels: those are loaded. The lock must be held. */
+bool kernel_cache_clear(int dir_fd, struct kernel_cache_size *removed);
+
+#endif
