@@ -112,13 +112,6 @@ void app_delete_session(struct app *a, size_t i)
 
 /* --- start and end --- */
 
-static void welcome(struct app *a)
-{
-    session_note(app_session(a),
-                 "Welcome to weft. Type a message and press Enter. F2 opens another session: all of them "
-                 "run at once, in one batch. F1 shows the keys, / the commands.");
-}
-
 static enum weft_rc open_all(struct app *a, sigset_t *mask, struct weft_err *err)
 {
     struct weft_err unlogged = {.code = WEFT_OK};
@@ -151,7 +144,7 @@ static enum weft_rc open_all(struct app *a, sigset_t *mask, struct weft_err *err
     if (!a->n_sessions) {
         if (!app_new_session(a))
             return weft_err_nomem(err, "session", sizeof(struct session));
-        welcome(a);
+        app_welcome(a);
     }
     if (a->options->demo && !app_demo_start(a, a->options->demo, false))
         return weft_err_nomem(err, "demonstration", 0);

@@ -21,6 +21,29 @@ void act_new(struct app *a, const char *args)
     }
 }
 
+void act_fork(struct app *a, const char *args)
+{
+    const struct session *from = act_chosen_session(a);
+    const char *question;
+    if (!app_new_session(a))
+        return;
+    struct session *s = app_session(a);
+    if (!session_branch(s, from, &question))
+        app_toast(a, TOAST_ERROR, "out of memory for session %u: it isn't whole", s->number);
+    if (args && *args) {
+        session_set_title(s, args);
+        s->titled = true;
+    }
+    app_store_branch(a, s, from);
+    app_toast(a, TOAST_INFO, "branched off session %u%s", from->number,
+              question ? "; its last question, unanswered so far, is in the input line"
+              : session_busy(from) && from->reply.len
+                  ? ", in the midst of its reply: /continue goes on with it here"
+                  : "");
+    if (question)
+        app_edit_message(question);
+}
+
 static void rename_chosen(struct app *a, const char *title)
 {
     struct session *s = act_chosen_session(a);

@@ -124,6 +124,7 @@ static app_action_fn *const actions[ACTION_COUNT] = {
     [ACTION_MODEL] = act_model,
     [ACTION_DEMO] = act_demo,
     [ACTION_RECORD] = act_record,
+    [ACTION_FORK] = act_fork,
 };
 
 void app_act(struct app *a, enum action action, const char *args)

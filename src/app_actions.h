@@ -11,7 +11,7 @@
 typedef void app_action_fn(struct app *a, const char *args);
 
 /* app_act_sessions.c: sessions */
-app_action_fn act_new, act_rename, act_delete, act_clear, act_goto, act_next, act_previous, act_select,
+app_action_fn act_new, act_fork, act_rename, act_delete, act_clear, act_goto, act_next, act_previous, act_select,
     act_system, act_set, act_show, act_model;
 
 /* app_act_files.c: what is kept */

@@ -75,6 +75,16 @@ static const struct model *model_of(const struct app *a, const struct session *s
     return *s->model && strcmp(s->model, a->snap->model) != 0 ? NULL : engine_model(a->engine);
 }
 
+/* The request that a branch's may share KV blocks with: that of the session that it was branched off, while it is out.
+ * NULL: none. What has ended is left to the prefix cache. */
+static const char *shared_with(const struct app *a, const struct session *s)
+{
+    for (size_t i = 0; s->branch_of && i < a->n_sessions; i++)
+        if (a->sessions[i]->number == s->branch_of)
+            return session_busy(a->sessions[i]) ? a->sessions[i]->request : NULL;
+    return NULL;
+}
+
 /* Asks the engine for a reply to the session's last turn; or, when that is a reply, to go on with it. */
 static void ask(struct app *a, struct session *s)
 {
@@ -103,6 +113,7 @@ static void ask(struct app *a, struct session *s)
         .priority = s->prio,
         .max_tokens = prompt.max_tokens,
         .sampling = s->sampling,
+        .fork_of = shared_with(a, s),
         .tag = s->number,
     };
     if (prompt.left_out)
@@ -206,17 +217,41 @@ void app_set_priority(struct app *a, struct session *s, enum prio prio)
 
 /* --- events --- */
 
-/* Under the welcome of the first session: what answers here. */
+static const char WELCOME[] =
+    "Welcome to weft. Type a message and press Enter. F2 opens another session: all of them run "
+    "at once, in one batch. F1 shows the keys, / the commands.";
+
+void app_welcome(struct app *a)
+{
+    session_note(app_session(a), "%s", WELCOME);
+}
+
+/* The session that begins with the welcome; NULL: none does, or does any more. */
+static struct session *welcomed(const struct app *a)
+{
+    for (size_t i = 0; i < a->n_sessions; i++) {
+        size_t n;
+        const char *first = transcript_text(a->sessions[i]->transcript, 0, &n);
+        if (first && n == sizeof WELCOME - 1 && memcmp(first, WELCOME, n) == 0)
+            return a->sessions[i];
+    }
+    return NULL;
+}
+
+/* READY: the welcome says what answers here; within itself, so that it stays above what was sent meanwhile. */
 static void introduce(struct app *a)
 {
     const struct snapshot *s = a->snap;
+    struct session *first = welcomed(a);
+    struct buf text = BUF_INIT;
     engine_snapshot(a->engine, a->snap);
-    if (a->introduced)
+    if (!first)
         return;
-    a->introduced = true;
-    session_note(a->sessions[0],
-                 "%s answers, in %s on %s (%s). The KV pool holds %u tokens for all sessions together.",
-                 s->model, s->precision, s->device, s->exec_name, s->kv_total * s->block_tokens);
+    buf_addf(&text,
+             "%s\n%s answers, in %s on %s (%s). The KV pool holds %u tokens for all sessions together.",
+             WELCOME, s->model, s->precision, s->device, s->exec_name, s->kv_total * s->block_tokens);
+    transcript_set_text(first->transcript, 0, buf_str(&text), text.len);
+    buf_free(&text);
 }
 
 static void on_state(struct app *a, const struct engine_event *ev)

@@ -70,7 +70,7 @@ struct app {
     enum engine_state state;
     struct weft_err failure; /* why the engine FAILED */
     struct snapshot *snap;   /* the latest, copied once a frame */
-    bool frozen, introduced;
+    bool frozen;
     uint64_t past_step;    /* the step that is shown in place of the present; 0: the present */
     struct snapshot *past; /* its moment */
 
@@ -185,6 +185,8 @@ void overlay_filter(struct app *a);
 void overlay_view(struct app *a, struct view_overlay *out);
 
 /* --- app_engine.c --- */
+/* What a newcomer reads first, in the session in front; at READY the model and its device join it. */
+void app_welcome(struct app *a);
 void app_engine_events(struct app *a);
 /* What the user typed as a message to the session in front. */
 void app_say(struct app *a, const char *text, size_t n);
@@ -236,6 +238,8 @@ void app_store_defaults(const struct app *a, struct store_settings *out);
 /* Opens a session on disk and shows it; one that another weft has becomes a copy. False, said on the screen, when
  * it can't be. */
 bool app_store_show(struct app *a, const char *id);
+/* A branch of `from`, which has its content already, gets a file if that one has one. */
+void app_store_branch(struct app *a, struct session *s, const struct session *from);
 /* A new session gets a chat's content, and a file. */
 void app_store_import(struct app *a, struct session *s, const struct store_chat *chat);
 /* To poll for news of the disk (-1: none to expect), and to say it. */

@@ -98,10 +98,24 @@ static bool open_one(struct app *a, const char *id, bool copy)
     return false;
 }
 
+/* A branch knows its session by the file; on the screen it is a number. */
+static void link_branches(struct app *a)
+{
+    for (size_t i = 0; i < a->n_sessions; i++) {
+        struct session *s = a->sessions[i];
+        for (size_t k = 0; *s->fork_of && !s->branch_of && k < a->n_sessions; k++) {
+            const struct store_session *other = a->sessions[k]->saved;
+            if (other && strcmp(store_session_chat(other)->id, s->fork_of) == 0)
+                s->branch_of = a->sessions[k]->number;
+        }
+    }
+}
+
 bool app_store_show(struct app *a, const char *id)
 {
     if (!open_one(a, id, true))
         return false;
+    link_branches(a);
     if (strcmp(store_session_chat(app_session(a)->saved)->id, id) != 0)
         session_note(app_session(a), "another weft has this session open: this is a copy of it");
     return true;
@@ -116,6 +130,32 @@ void app_store_import(struct app *a, struct session *s, const struct store_chat 
         app_toast(a, TOAST_ERROR, "out of memory for session %u: it isn't whole", s->number);
     if (chat->draft)
         editor_set(chat->draft, strlen(chat->draft));
+}
+
+void app_store_branch(struct app *a, struct session *s, const struct session *from)
+{
+    struct store_settings settings;
+    app_store_delete(s); /* nothing has happened in it: there is no file */
+    if (!from->saved)
+        return;
+    const struct store_chat *c = store_session_chat(from->saved);
+    snprintf(s->fork_of, sizeof s->fork_of, "%s", c->id);
+    session_settings(s, &settings);
+    s->saved = store_session_create(a->store, &settings, c);
+    if (!s->saved) {
+        app_toast(a, TOAST_ERROR, "out of memory: session %u isn't saved", s->number);
+        return;
+    }
+    bool so_far = session_busy(from) && from->reply.len;
+    store_keep(s->saved, s->n_turns - so_far); /* a reply under way has no end there: here it has one */
+    if (so_far) {
+        const struct session_turn *reply = &s->turns[s->n_turns - 1];
+        store_reply(s->saved, reply->text, reply->len);
+        session_save_end(s, &(struct reply_stats){.ttft_ms = -1, .tps = -1, .queue_ms = -1},
+                         FINISH_CANCELLED);
+    }
+    for (size_t i = 0; i < c->n_inputs; i++)
+        editor_remember(c->inputs[i]);
 }
 
 static int by_id(const void *a, const void *b)
@@ -142,6 +182,7 @@ static void open_last(struct app *a)
     for (size_t i = 0; i < n; i++)
         open_one(a, entries[i].id, false);
     mem_free(entries);
+    link_branches(a);
     for (size_t i = 0; i < a->n_sessions; i++) {
         const struct store_session *saved = a->sessions[i]->saved;
         if (saved && strcmp(store_session_chat(saved)->id, newest) == 0)

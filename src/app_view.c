@@ -22,6 +22,8 @@ static void fill_session(const struct session *s, struct view_session *out)
         .unread = s->unread,
         .n_unread = s->n_unread,
         .n_queued = (uint32_t)s->n_queue,
+        .branch = s->branch_of || *s->fork_of,
+        .branch_of = s->branch_of,
         .transcript = s->transcript,
         .last_ttft_ms = s->last_ttft_ms,
         .last_tps = s->last_tps,

@@ -67,8 +67,9 @@ static enum weft_rc parse(struct cli *cli, int argc, char **argv, struct opt_res
         cli->verb = &cli_console;
         return refuse_verb(argv[index], err);
     }
-    if (cli->opt.sim || cli->opt.fresh || cli->opt.version)
-        return weft_err_set(err, WEFT_USAGE, "--sim, --fresh and --version don't go with a command (%s)",
+    if (cli->opt.sim || cli->opt.fresh || cli->opt.resume || cli->opt.version)
+        return weft_err_set(err, WEFT_USAGE,
+                            "--sim, --fresh, --resume and --version don't go with a command (%s)",
                             cli->verb->name);
     index++;
     const struct opt_spec *const tables[OPT_TABLES] = {cli->verb->options, cli_common_options};

@@ -26,7 +26,7 @@ struct cli_options {
     bool help, version, json, quiet;
     const char *config;
     /* the console */
-    bool sim, fresh;
+    bool sim, fresh, resume;
     /* generate, score, tokenize */
     const char *prompt, *chat, *ids, *batch, *file, *priority;
     struct opt_list stop;

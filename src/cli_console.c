@@ -6,6 +6,10 @@
 
 static enum weft_rc run_console(struct cli *cli, struct weft_err *err)
 {
+    if (cli->opt.fresh && cli->opt.resume)
+        return weft_err_set(err, WEFT_USAGE,
+                            "--fresh opens none of the last sessions, --resume opens them: "
+                            "only one of the two can be");
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
         return weft_err_set(
             err, WEFT_USAGE,
@@ -22,6 +26,7 @@ static enum weft_rc run_console(struct cli *cli, struct weft_err *err)
 
 /* clang-format off */
 static const struct opt_spec options[] = {
+    CLI_FLAG("resume", 0, resume, "open the last sessions, as it does without being told"),
     CLI_FLAG("fresh", 0, fresh, "open none of the last sessions"),
     CLI_FLAG("sim", 0, sim, "use the simulated executor: no model, no device"),
     CLI_FLAG("version", 0, version, "print the version"),

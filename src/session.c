@@ -114,7 +114,7 @@ bool session_set_system(struct session *s, const char *text)
     return true;
 }
 
-static bool add_turn(struct session *s, enum session_role role, const char *text, size_t n, size_t shown)
+bool session_add_turn(struct session *s, enum session_role role, const char *text, size_t n, size_t shown)
 {
     char *copy = mem_memdup(text, n);
     if (!copy || mem_grow(&s->turns, &s->cap_turns, s->n_turns + 1, sizeof *s->turns) != 0) {
@@ -128,7 +128,7 @@ static bool add_turn(struct session *s, enum session_role role, const char *text
 /* A question becomes a turn, and goes into the session's file. */
 static bool add_question(struct session *s, const char *text, size_t n)
 {
-    if (!add_turn(s, SESSION_USER, text, n, SIZE_MAX))
+    if (!session_add_turn(s, SESSION_USER, text, n, SIZE_MAX))
         return false;
     if (!s->saved || store_user(s->saved, text, n))
         return true;
@@ -315,7 +315,7 @@ void session_end(struct session *s, const struct engine_event *finish)
         session_reply(s, finish->text + came, finish->text_len - came);
     s->cut = s->cut && finish->reason == FINISH_CANCELLED;
     if (s->reply.len)
-        add_turn(s, SESSION_ASSISTANT, s->reply.data, s->reply.len, s->reply_shown);
+        session_add_turn(s, SESSION_ASSISTANT, s->reply.data, s->reply.len, s->reply_shown);
     else if (!s->cut)
         take_back_question(s);
     struct reply_stats stats = {
@@ -329,6 +329,7 @@ void session_end(struct session *s, const struct engine_event *finish)
     };
     if (s->reply.len)
         session_save_end(s, &stats, finish->reason);
+    session_save(s); /* whether a pause cut it off */
     transcript_end(s->transcript, s->reply_shown, &stats);
     s->last_ttft_ms = stats.ttft_ms;
     s->last_tps = stats.tps;
@@ -345,7 +346,7 @@ void session_fail(struct session *s, const struct weft_err *err)
         s->request[0] = 0;
         hide_queue(s, 0);
         transcript_end(s->transcript, s->reply_shown, NULL);
-        add_turn(s, SESSION_ASSISTANT, s->reply.data, s->reply.len, s->reply_shown);
+        session_add_turn(s, SESSION_ASSISTANT, s->reply.data, s->reply.len, s->reply_shown);
         session_save_end(s, &(struct reply_stats){.ttft_ms = -1, .tps = -1, .queue_ms = -1}, FINISH_ERROR);
     } else if (session_busy(s)) {
         size_t gone = s->reply_shown;

@@ -20,12 +20,11 @@
 
 #include "engine/base/buf.h"
 #include "engine/engine.h"
+#include "src/store_chat.h"
 #include "ui/term/editor.h"
 #include "ui/transcript.h"
 
-struct store_chat;
 struct store_session;
-struct store_settings;
 
 enum { SESSION_TITLE_MAX = 64 }; /* bytes, with the NUL */
 
@@ -73,6 +72,9 @@ struct session {
     size_t edits;             /* 1 + the turn that the next message takes the place of; 0: none */
     char model[96];           /* that its requests go to; "": the default */
 
+    uint32_t branch_of; /* number of the session that it was branched off; 0: none, or one that isn't open */
+    char fork_of[STORE_ID_MAX]; /* that one's file; "": none */
+
     /* Its file, which turns and replies go into as they happen; NULL: it is kept nowhere. The store's. */
     struct store_session *saved;
 
@@ -102,6 +104,8 @@ static inline bool session_busy(const struct session *s)
 void session_set_title(struct session *s, const char *title);
 bool session_set_system(struct session *s, const char *text);
 
+/* Adds a turn, that stands at `shown` of the transcript. */
+bool session_add_turn(struct session *s, enum session_role role, const char *text, size_t n, size_t shown);
 /* The user says something: a turn at once, or, while a request is out, a queued message. */
 bool session_say(struct session *s, const char *text, size_t n);
 /* When no request is out: makes the first queued message a turn. False when there is none (or no memory). */
@@ -131,6 +135,12 @@ const char *session_ended(enum finish_reason reason);
  * to go on stays as it was. */
 void session_fail(struct session *s, const struct weft_err *err);
 
+/*
+ * Makes a new session a branch of another: the same settings, and a copy of what has been said there. Of a reply under way
+ * it gets what has come so far, as one that was stopped; a question that has no reply yet goes into *question (to be sent
+ * again; NULL: there is none; it points into `from`). False when out of memory: some of it is missing then.
+ */
+bool session_branch(struct session *s, const struct session *from, const char **question);
 /* What is kept of it beside its turns. The strings are the session's. */
 void session_settings(const struct session *s, struct store_settings *out);
 /* Saves the settings that have changed since the last time. */

@@ -15,8 +15,11 @@ void session_settings(const struct session *s, struct store_settings *out)
         .prio = s->prio,
         .sampling = s->sampling,
         .max_tokens = s->max_tokens,
+        .paused = s->paused,
+        .cut = s->paused && s->cut,
     };
     snprintf(out->model, sizeof out->model, "%s", s->model);
+    snprintf(out->fork_of, sizeof out->fork_of, "%s", s->fork_of);
 }
 
 void session_save(struct session *s)
@@ -64,15 +67,10 @@ static bool restore_message(struct session *s, const struct store_message *m)
         .preemptions = m->footer.preemptions,
         .ended = ended(m->footer.reason),
     };
-    char *copy = mem_memdup(text, m->text.len);
     size_t shown = transcript_add(s->transcript, reply ? MSG_ASSISTANT : MSG_USER, text, m->text.len);
-    if (!copy || shown == SIZE_MAX ||
-        mem_grow(&s->turns, &s->cap_turns, s->n_turns + 1, sizeof *s->turns) != 0) {
-        mem_free(copy);
+    if (shown == SIZE_MAX ||
+        !session_add_turn(s, reply ? SESSION_ASSISTANT : SESSION_USER, text, m->text.len, shown))
         return false;
-    }
-    s->turns[s->n_turns++] =
-        (struct session_turn){reply ? SESSION_ASSISTANT : SESSION_USER, copy, m->text.len, shown};
     if (reply)
         transcript_end(s->transcript, shown, &stats);
     return true;
@@ -86,6 +84,9 @@ bool session_restore(struct session *s, const struct store_chat *c)
     s->sampling = c->settings.sampling;
     s->max_tokens = c->settings.max_tokens;
     snprintf(s->model, sizeof s->model, "%s", c->settings.model);
+    snprintf(s->fork_of, sizeof s->fork_of, "%s", c->settings.fork_of);
+    s->paused = c->settings.paused;
+    s->cut = s->paused && c->settings.cut;
     if (!session_set_system(s, c->settings.system))
         return false;
     for (size_t i = 0; i < c->n_messages; i++)

@@ -153,6 +153,10 @@ void slash_show(struct app *a)
     buf_addf(&text, "%-18s %s\n", "priority", prio_name(s->prio));
     buf_addf(&text, "%-18s %s\n", "model", *s->model ? s->model : *a->snap->model ? a->snap->model : "-");
     buf_addf(&text, "%-18s %s\n", "system prompt", *s->system ? s->system : "(the template's own)");
+    if (s->branch_of)
+        buf_addf(&text, "%-18s session %u\n", "branch of", s->branch_of);
+    else if (*s->fork_of)
+        buf_addf(&text, "%-18s a session that isn't open (/load %s)\n", "branch of", s->fork_of);
     buf_addf(&text, "%-18s %zu\n\n", "turns", s->n_turns);
     if (s->first_turn)
         buf_addf(&text, "the %zu oldest turns no longer fit the context and are left out\n\n", s->first_turn);

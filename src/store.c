@@ -325,7 +325,8 @@ static bool same_settings(const struct store_settings *a, const struct store_set
 {
     const struct sampling *x = &a->sampling, *y = &b->sampling;
     return strcmp(a->title, b->title) == 0 && strcmp(a->system, b->system) == 0 && a->titled == b->titled &&
-           strcmp(a->model, b->model) == 0 && a->prio == b->prio && a->max_tokens == b->max_tokens &&
+           strcmp(a->model, b->model) == 0 && strcmp(a->fork_of, b->fork_of) == 0 && a->paused == b->paused &&
+           a->cut == b->cut && a->prio == b->prio && a->max_tokens == b->max_tokens &&
            x->temperature == y->temperature && x->top_k == y->top_k && x->top_p == y->top_p &&
            x->min_p == y->min_p && x->repeat_penalty == y->repeat_penalty &&
            x->presence_penalty == y->presence_penalty && x->frequency_penalty == y->frequency_penalty &&

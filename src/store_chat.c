@@ -189,18 +189,19 @@ bool store_role_parse(const char *name, enum store_role *out)
 
 /* --- settings as JSON --- */
 
-enum field_type { TEXT, FLAG, MODEL, PRIO, REAL, COUNT, SEED };
+enum field_type { TEXT, FLAG, WORD, PRIO, REAL, COUNT, SEED };
 
-#define FIELD(name) offsetof(struct store_settings, name)
+#define FIELD(name) offsetof(struct store_settings, name), sizeof((struct store_settings *)NULL)->name
 static const struct field {
     const char *name;
     enum field_type type;
     size_t offset; /* in struct store_settings */
+    size_t size;   /* of it: how long a WORD may be, with its NUL */
 } fields[] = {
     {"title", TEXT, FIELD(title)},
     {"titled", FLAG, FIELD(titled)},
     {"system", TEXT, FIELD(system)},
-    {"model", MODEL, FIELD(model)},
+    {"model", WORD, FIELD(model)},
     {"priority", PRIO, FIELD(prio)},
     {"max_tokens", COUNT, FIELD(max_tokens)},
     {"temperature", REAL, FIELD(sampling.temperature)},
@@ -212,6 +213,9 @@ static const struct field {
     {"frequency_penalty", REAL, FIELD(sampling.frequency_penalty)},
     {"penalty_window", COUNT, FIELD(sampling.penalty_window)},
     {"seed", SEED, FIELD(sampling.seed)},
+    {"fork_of", WORD, FIELD(fork_of)},
+    {"paused", FLAG, FIELD(paused)},
+    {"cut", FLAG, FIELD(cut)},
 };
 #undef FIELD
 enum { N_FIELDS = sizeof fields / sizeof *fields };
@@ -221,7 +225,7 @@ static json_t *field_json(const struct field *f, const struct store_settings *s)
     const void *at = (const char *)s + f->offset;
     switch (f->type) {
     case TEXT: return store_json_text(*(const char *const *)at, strlen(*(const char *const *)at));
-    case MODEL: return store_json_text(at, strlen(at));
+    case WORD: return store_json_text(at, strlen(at));
     case FLAG: return json_boolean(*(const bool *)at);
     case PRIO: return json_string(prio_name(*(const enum prio *)at));
     case REAL: return json_real(*(const double *)at);
@@ -269,10 +273,10 @@ static const char *field_read(const struct field *f, const json_t *value, struct
             return "a text";
         *(const char **)at = json_string_value(value);
         return NULL;
-    case MODEL:
-        if (!json_is_string(value) || json_string_length(value) >= STORE_MODEL_MAX)
-            return "a text of at most 95 bytes";
-        snprintf(at, STORE_MODEL_MAX, "%s", json_string_value(value));
+    case WORD:
+        if (!json_is_string(value) || json_string_length(value) >= f->size)
+            return f->size == STORE_ID_MAX ? "a text of at most 47 bytes" : "a text of at most 95 bytes";
+        snprintf(at, f->size, "%s", json_string_value(value));
         return NULL;
     case FLAG: *(bool *)at = json_is_true(value); return json_is_boolean(value) ? NULL : "true or false";
     case PRIO:

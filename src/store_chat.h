@@ -38,6 +38,9 @@ struct store_settings {
     enum prio prio;
     struct sampling sampling;
     uint32_t max_tokens;
+    char fork_of[STORE_ID_MAX]; /* the session that it was branched off; "": none */
+    bool paused;                /* nothing is asked until the user says so */
+    bool cut;                   /* the pause cut its last reply off: it is to be gone on with */
 };
 
 enum store_role { STORE_USER, STORE_ASSISTANT };

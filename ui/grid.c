@@ -224,10 +224,16 @@ int grid_right(struct grid *g, int x_min, int x_end, int y, style_t style, const
 
 void grid_fill(struct grid *g, struct rect r, style_t style)
 {
+    struct cell blank = blank_cell;
+    blank.style = style;
     r = rect_clip(r, g->clip);
-    for (int y = r.y; y < r.y + r.h; y++)
-        for (int x = r.x; x < r.x + r.w; x++)
-            set_cell(claim(g, x, y), ' ', style);
+    for (int y = r.y; y < r.y + r.h && r.w > 0; y++) {
+        claim(g, r.x, y); /* only at the edges can half of a wide character be outside */
+        claim(g, r.x + r.w - 1, y);
+        struct cell *row = cell_at(g, r.x, y);
+        for (int i = 0; i < r.w; i++)
+            row[i] = blank;
+    }
 }
 
 void grid_restyle(struct grid *g, struct rect r, style_t style)
@@ -297,6 +303,7 @@ static const struct {
     [GLYPH_FULL] = {"█", "#"},       [GLYPH_SHADE_LIGHT] = {"░", ":"}, [GLYPH_SHADE_MEDIUM] = {"▒", "="},
     [GLYPH_SHADE_DARK] = {"▓", "#"}, [GLYPH_FREE] = {"·", "."},        [GLYPH_SCROLL_THUMB] = {"┃", "#"},
     [GLYPH_RULE] = {"─", "-"},       [GLYPH_QUOTE] = {"▎", "|"},       [GLYPH_PAUSED] = {"‖", "|"},
+    [GLYPH_BRANCH] = {"↳", "^"},
 };
 
 const char *glyph(const struct grid *g, enum glyph id)

@@ -136,6 +136,7 @@ enum glyph {
     GLYPH_RULE,
     GLYPH_QUOTE,
     GLYPH_PAUSED,
+    GLYPH_BRANCH,
     GLYPH_COUNT
 };
 /* UTF-8 of a glyph, one column wide in either form. */

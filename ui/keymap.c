@@ -84,6 +84,7 @@ const struct action_info keymap_actions[] = {
     {ACTION_DEMO, GROUP_PROGRAM, "demo", "/demo", "[NAME]", NULL, "play a workload, with captions"},
     {ACTION_RECORD, GROUP_PROGRAM, "record", "/record", "[PATH]", NULL,
      "record a workload; again: write its file"},
+    {ACTION_FORK, GROUP_SESSIONS, "fork", "/fork", "[TITLE]", NULL, "branch the chat off into a new session"},
 };
 
 _Static_assert(sizeof keymap_actions / sizeof keymap_actions[0] == ACTION_COUNT - 1, "a row for each action");

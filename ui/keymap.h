@@ -106,6 +106,7 @@ enum action {
     ACTION_MODEL,
     ACTION_DEMO,
     ACTION_RECORD,
+    ACTION_FORK,
     ACTION_COUNT
 };
 

@@ -91,6 +91,8 @@ static void summary(const struct view *v, char *out, size_t size)
         figures_add(&f, "%s", v->snap->models[rq->model].name); /* not the one that the top line names */
     if (s->n_queued)
         figures_add(&f, "%u next", (unsigned)s->n_queued);
+    if (s->branch_of)
+        figures_add(&f, "branch of %u", (unsigned)s->branch_of);
 }
 
 const struct pane pane_chat = {PANE_CHAT, "CHAT", 8, 1, summary, draw};

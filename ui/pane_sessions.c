@@ -20,6 +20,9 @@ static void draw_row(const struct view *v, struct grid *g, struct rect row, cons
     if (active)
         grid_puts(g, row.x, y, ROLE_KEY, glyph(g, GLYPH_POINTER));
     grid_right(g, row.x + 1, row.x + 3, y, theme_session_role(s->number) | STYLE_BOLD, number);
+    if (s->branch)
+        grid_puts(g, row.x + 3, y, s->branch_of ? theme_session_role(s->branch_of) : ROLE_DIM,
+                  glyph(g, GLYPH_BRANCH));
     bool given;
     const char *title = status_title(s, &given);
     int x = row.x + 4, tail = end - TAIL_W;

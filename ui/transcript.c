@@ -64,6 +64,18 @@ size_t transcript_add(struct transcript *t, enum message_kind kind, const char *
     return t->n++;
 }
 
+size_t transcript_copy(struct transcript *t, const struct transcript *from, size_t i,
+                       const struct reply_stats *stats)
+{
+    if (i >= from->n)
+        return SIZE_MAX;
+    const struct message *m = &from->messages[i];
+    size_t at = transcript_add(t, m->kind, buf_str(&m->text), m->text.len);
+    if (at != SIZE_MAX && m->kind == MSG_ASSISTANT)
+        transcript_end(t, at, !m->ended ? stats : m->has_stats ? &m->stats : NULL);
+    return at;
+}
+
 bool transcript_append(struct transcript *t, size_t i, const char *text, size_t n)
 {
     if (i >= t->n)

@@ -35,6 +35,10 @@ size_t transcript_count(const struct transcript *t);
 /* Adds a message at the end and returns its index; SIZE_MAX when out of memory. Adding a user's message makes
  * the view follow again. */
 size_t transcript_add(struct transcript *t, enum message_kind kind, const char *text, size_t n);
+/* Adds a copy of message i of another transcript as it is now, and returns its index; SIZE_MAX when out of memory. A
+ * stream under way is one that has ended, with `stats` (may be NULL), in the copy. */
+size_t transcript_copy(struct transcript *t, const struct transcript *from, size_t i,
+                       const struct reply_stats *stats);
 /* Appends a piece of a stream to message i. False when out of memory or i is out of range: nothing changed.
  */
 bool transcript_append(struct transcript *t, size_t i, const char *text, size_t n);

@@ -23,12 +23,14 @@ struct view_session {
     uint32_t number; /* 1, 2, …: shown, and the tag of its requests */
     const char *title;
     enum prio prio;
-    bool busy;         /* a request is out: submitted and not finished */
-    bool paused;       /* what is sent is held back until it is resumed */
-    bool failed;       /* the last one failed */
-    bool unread;       /* text came while another session was in front */
-    uint32_t n_unread; /* replies among it that are complete; 0: one that is still growing */
-    uint32_t n_queued; /* messages that wait for the reply under way to end */
+    bool busy;          /* a request is out: submitted and not finished */
+    bool paused;        /* what is sent is held back until it is resumed */
+    bool failed;        /* the last one failed */
+    bool unread;        /* text came while another session was in front */
+    uint32_t n_unread;  /* replies among it that are complete; 0: one that is still growing */
+    uint32_t n_queued;  /* messages that wait for the reply under way to end */
+    bool branch;        /* it was branched off another session … */
+    uint32_t branch_of; /* … of this number; 0: one that isn't open */
     struct transcript *transcript;
     /* The last reply, for the chat's title line once it is over; negative: none. */
     double last_ttft_ms, last_tps;

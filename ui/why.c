@@ -227,10 +227,18 @@ static void tell_prefilling(const struct snapshot *s, const struct snap_request 
     buf_addf(out, "Session %u is reading its prompt: %u of %u tokens are computed (%u%%)", (unsigned)rq->tag,
              (unsigned)rq->n_computed, (unsigned)rq->n_prompt, percent);
     if (rq->cached_tokens)
-        buf_addf(out, ", %u of them from the prefix cache", (unsigned)rq->cached_tokens);
+        buf_addf(out, ", %u of them from blocks that were cached or shared", (unsigned)rq->cached_tokens);
     buf_adds(out, ".");
     tell_step(s, rq, out);
     buf_adds(out, " Decodes come first in every step; prompts share what is left of the budget.");
+}
+
+/* What of its prompt was there already: in the cache, or with the session that it was branched off. */
+static void tell_cached(const struct snap_request *rq, struct buf *out)
+{
+    if (rq->cached_tokens)
+        buf_addf(out, " Of its prompt's %u tokens %u were in KV blocks already, cached or shared.",
+                 (unsigned)rq->n_prompt, (unsigned)rq->cached_tokens);
 }
 
 static void tell_running(const struct snapshot *s, const struct snap_request *rq, struct buf *out)
@@ -240,6 +248,7 @@ static void tell_running(const struct snapshot *s, const struct snap_request *rq
              (unsigned)rq->tag, format_rate(rate, rq->tps), (unsigned)rq->n_generated,
              (unsigned)rq->max_tokens);
     tell_step(s, rq, out);
+    tell_cached(rq, out);
     if (rq->waited_us >= 100000)
         buf_addf(out, " It waited %s in all", format_seconds(wait, seconds(rq->waited_us)));
     if (rq->preemptions)

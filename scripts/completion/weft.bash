@@ -62,7 +62,7 @@ _weft() {
     elif [[ -n $verb ]]; then
         COMPREPLY=($(compgen -W "${options[$verb]} $common" -- "$cur"))
     elif [[ $cur == -* ]]; then
-        COMPREPLY=($(compgen -W "--fresh --sim --version $common" -- "$cur"))
+        COMPREPLY=($(compgen -W "--fresh --resume --sim --version $common" -- "$cur"))
     else
         COMPREPLY=($(compgen -W "$verbs" -- "$cur"))
     fi

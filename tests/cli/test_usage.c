@@ -148,6 +148,10 @@ static void the_console_needs_a_terminal(void **state)
     assert_int_equal(rig.r.out_len, 0);
     cli_run(&rig, NULL, "--sim", "--fresh", NULL);
     cli_assert_error(&rig, 2, "USAGE", "needs a terminal");
+    cli_run(&rig, NULL, "--sim", "--resume", NULL);
+    cli_assert_error(&rig, 2, "USAGE", "needs a terminal");
+    cli_run(&rig, NULL, "--resume", "--fresh", NULL);
+    cli_assert_error(&rig, 2, "USAGE", "only one of the two");
 }
 
 static void bad_configuration_is_refused_with_its_place(void **state)

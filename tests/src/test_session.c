@@ -46,21 +46,26 @@ static void answer(const char *text, enum finish_reason reason)
     session_end(s, &ev);
 }
 
-/* The transcript as "kind:text" pieces, a letter a kind. */
-static const char *transcript(void)
+/* A session's transcript as "kind:text" pieces, a letter a kind. */
+static const char *transcript_of(const struct session *shown)
 {
     static const char kinds[MSG_KIND_COUNT] = {
         [MSG_USER] = 'u', [MSG_ASSISTANT] = 'a', [MSG_NOTE] = 'n', [MSG_ERROR] = 'e', [MSG_QUEUED] = 'q'};
     static char out[1024];
     size_t used = 0;
     out[0] = 0;
-    for (size_t i = 0; i < transcript_count(s->transcript); i++) {
+    for (size_t i = 0; i < transcript_count(shown->transcript); i++) {
         size_t n;
-        const char *text = transcript_text(s->transcript, i, &n);
+        const char *text = transcript_text(shown->transcript, i, &n);
         used += (size_t)snprintf(out + used, sizeof out - used, "%s%c:%.*s", i ? "|" : "",
-                                 kinds[transcript_kind(s->transcript, i)], (int)n, text);
+                                 kinds[transcript_kind(shown->transcript, i)], (int)n, text);
     }
     return out;
+}
+
+static const char *transcript(void)
+{
+    return transcript_of(s);
 }
 
 static void exchange(const char *question, const char *reply)
@@ -229,6 +234,80 @@ static void a_pause_keeps_the_question(void **state)
     assert_false(s->cut); /* there is nothing to go on with */
 }
 
+/* A branch of s as it is now, and the question that it is left with. */
+static struct session *branch(const char **question)
+{
+    const struct session_defaults defaults = {PRIO_LOW, "of its own", SAMPLING_DEFAULT, 7};
+    struct session *b = session_create(4, &defaults);
+    assert_non_null(b);
+    assert_true(session_branch(b, s, question));
+    assert_int_equal(b->branch_of, 3);
+    assert_false(session_busy(b));
+    return b;
+}
+
+static void branches_have_what_is_complete(void **state)
+{
+    (void)state;
+    const char *question;
+    struct session *b = branch(&question);
+    assert_null(question);
+    assert_string_equal(b->title, "session 4"); /* an untitled one's is its number */
+    session_destroy(b);
+
+    s->prio = PRIO_HIGH;
+    s->sampling.temperature = 0.25;
+    session_set_system(s, "Be terse.");
+    exchange("q1", "a1");
+    session_note(s, "remark");
+    say("q2");
+    session_ask(s, "r2");
+    say("later");          /* waits */
+    b = branch(&question); /* no token of its reply yet */
+    assert_string_equal(question, "q2");
+    assert_int_equal(b->n_turns, 2);
+    assert_string_equal(transcript_of(b), "u:q1|a:a1"); /* what was said, and no remarks */
+    assert_string_equal(b->title, "q1");
+    assert_string_equal(b->system, "Be terse.");
+    assert_true(b->prio == PRIO_HIGH && b->sampling.temperature == 0.25 && b->max_tokens == 100);
+    session_destroy(b);
+
+    session_reply(s, "half a ", 7);
+    b = branch(&question);
+    assert_null(question);
+    assert_string_equal(transcript_of(b), "u:q1|a:a1|u:q2|a:half a");
+    assert_int_equal(b->n_queue, 0);
+    assert_true(session_can_go_on(b));
+    session_reply(s, "reply", 5); /* they go different ways */
+    assert_true(session_ask_on(b, "r3"));
+    session_reply(b, "loaf", 4);
+    assert_string_equal(transcript_of(b), "u:q1|a:a1|u:q2|a:half a loaf");
+    session_rewind(s, 0);
+    answer("half a reply", FINISH_STOP);
+    assert_string_equal(b->turns[2].text, "q2");
+    session_destroy(b);
+}
+
+static void branching_survives_a_lack_of_memory(void **state)
+{
+    (void)state;
+    const struct session_defaults defaults = {PRIO_LOW, "", SAMPLING_DEFAULT, 7};
+    const char *question;
+    exchange("q1", "a1");
+    exchange("q2", "a2");
+    bool done = false;
+    for (size_t nth = 1; !done; nth++) {
+        struct session *b = session_create(4, &defaults);
+        assert_non_null(b);
+        mem_fail_at(nth);
+        done = session_branch(b, s, &question);
+        mem_fail_at(0);
+        assert_true(b->n_turns <= 4 && (!done || b->n_turns == 4));
+        assert_string_equal(transcript(), "u:q1|a:a1|u:q2|a:a2");
+        session_destroy(b);
+    }
+}
+
 static void titles(void **state)
 {
     (void)state;
@@ -330,6 +409,8 @@ int main(void)
         TEST(replies_go_on),
         TEST(chats_are_rewound),
         TEST(a_pause_keeps_the_question),
+        TEST(branches_have_what_is_complete),
+        TEST(branching_survives_a_lack_of_memory),
         TEST(titles),
         TEST(prompts_fit_the_context),
         TEST(out_of_memory_changes_nothing),

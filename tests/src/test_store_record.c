@@ -30,6 +30,9 @@ static void assert_same_settings(const struct store_settings *a, const struct st
     assert_true(a->sampling.top_p == b->sampling.top_p);
     assert_int_equal(a->sampling.top_k, b->sampling.top_k);
     assert_true(a->sampling.seed == b->sampling.seed);
+    assert_string_equal(a->fork_of, b->fork_of);
+    assert_int_equal(a->paused, b->paused);
+    assert_int_equal(a->cut, b->cut);
 }
 
 static void assert_same(const struct store_chat *a, const struct store_chat *b)
@@ -64,6 +67,8 @@ static void fill(struct store_chat *c)
     s.sampling.temperature = 0.35;
     s.sampling.seed = INT64_C(1) << 40;
     snprintf(s.model, sizeof s.model, "smollm2");
+    snprintf(s.fork_of, sizeof s.fork_of, "20260130-110000-def");
+    s.paused = s.cut = true;
     assert_true(store_chat_init(c, &s));
     snprintf(c->id, sizeof c->id, "20260131-120000-abc");
     c->created_ms = 1769860800000;

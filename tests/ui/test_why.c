@@ -224,8 +224,9 @@ static void in_the_batch(void **state)
     rq->state = REQ_PREFILLING;
     rq->n_computed = 50;
     rq->cached_tokens = 32;
-    expect(4, "Session 4 is reading its prompt: 50 of 100 tokens are computed (50%), 32 of them from the "
-              "prefix cache. Of "
+    expect(4, "Session 4 is reading its prompt: 50 of 100 tokens are computed (50%), 32 of them from blocks "
+              "that were "
+              "cached or shared. Of "
               "step 500 it has 64 of 66 tokens (budget 256), beside 2 other sequences: 2 decode, 64 tokens "
               "are prefill. "
               "Decodes come first in every step; prompts share what is left of the budget.");
