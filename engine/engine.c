@@ -106,9 +106,21 @@ enum engine_state engine_state(struct engine *e)
     return (enum engine_state)atomic_load(&e->state);
 }
 
+const struct model *engine_model_named(struct engine *e, const char *name)
+{
+    for (uint32_t i = 0; i < ENGINE_MODELS_MAX; i++) {
+        const struct model *m = atomic_load(&e->ready_models[i]);
+        if (!name || !*name)
+            return m;
+        if (m && (strcmp(name, e->units[i].name) == 0 || strcmp(name, m->name) == 0))
+            return m;
+    }
+    return NULL;
+}
+
 const struct model *engine_model(struct engine *e)
 {
-    return atomic_load(&e->ready_model);
+    return engine_model_named(e, NULL);
 }
 
 /* ---- the thread ---- */
@@ -131,7 +143,7 @@ static bool bring_up(struct engine *e)
         fail(e, &err);
         return false;
     }
-    atomic_store(&e->ready_model, e->units[0].model);
+    units_publish(e);
     engine_set_state(e, ENGINE_READY, NULL);
     units_warn(e);
     engine_accept_waiting(e);
@@ -210,7 +222,6 @@ static void *engine_main(void *arg)
     bring_up(e);
     serve(e);
     drain(e);
-    atomic_store(&e->ready_model, NULL);
     for (uint32_t i = 0; i < e->n_units; i++)
         unit_unload(&e->units[i]);
     engine_set_state(e, ENGINE_STOPPED, NULL);

@@ -184,6 +184,8 @@ struct engine_config {
     double max_memory_mb, critical_memory_mb;
     int64_t memory_check_ms;                /* how often memory is measured; 0: each second */
     const struct engine_observer *observer; /* NULL: none; in place until engine_destroy has returned */
+    /* By how much the engine's thread, and those that the device's driver makes for it, give way to others (niceness). */
+    int nice;
 };
 
 /* Starts the thread; state changes come to every inbox. On failure each load_ctx is the caller's still, but that of a
@@ -234,7 +236,10 @@ bool engine_snapshot_at(struct engine *e, uint64_t step, struct snapshot *out);
 /* The stats object of INTERFACES, from a snapshot. */
 json_t *snapshot_stats_json(const struct snapshot *s, const char *id);
 enum engine_state engine_state(struct engine *e);
-/* The default model, once READY; NULL before and under simulation. Immutable. */
+/* The model that requests call so (NULL, "": the default), once it is READY; NULL before, when it isn't loaded or can't be
+ * used any more, and under simulation. Immutable, and there until engine_destroy, whatever becomes of it. Any thread. */
+const struct model *engine_model_named(struct engine *e, const char *name);
+/* The default one. */
 const struct model *engine_model(struct engine *e);
 
 #endif

@@ -176,6 +176,7 @@ struct unit {
     enum engine_state state; /* INITIALIZING, READY or FAILED */
     struct weft_err failure; /* why FAILED */
     struct model *model;     /* NULL under simulation */
+    bool published;          /* others may look at it: it stays until the end */
     struct exec *exec;
     struct sched *sched;
     int64_t retry_at_us; /* real time: no step before this, after a failed one; 0: none failed */
@@ -198,7 +199,8 @@ struct engine {
     /* Any thread. */
     struct chan commands;
     atomic_int state; /* enum engine_state; written by the engine thread */
-    _Atomic(const struct model *) ready_model;
+    /* Of each unit, once it is READY; its name doesn't change any more then. */
+    _Atomic(const struct model *) ready_models[ENGINE_MODELS_MAX];
     atomic_bool stop;
     pthread_mutex_t registry_lock;
     struct ticket **bucket;
@@ -292,9 +294,11 @@ void unit_bring_up(struct unit *u);
 struct unit *unit_find(struct engine *e, const char *model);
 /* It can't go on: what it has under way ends with the reason, and what it holds is given back. */
 void unit_fail(struct unit *u, const struct weft_err *why);
-/* Gives back what it holds. */
+/* From now on engine_model_named finds the models that are READY. */
+void units_publish(struct engine *e);
+/* Gives back what it holds, but for a model that others may look at. */
 void unit_unload(struct unit *u);
-/* Tells who configured them that they are needed no more. */
+/* The last of them: tells who configured them that they are needed no more. */
 void units_release(struct engine *e);
 /* Sums over all schedulers. */
 void units_counts(const struct engine *e, struct sched_counts *out);

@@ -58,8 +58,23 @@ static void release_config(struct unit *u)
 
 void units_release(struct engine *e)
 {
-    for (uint32_t i = 0; i < e->n_units; i++)
+    for (uint32_t i = 0; i < e->n_units; i++) {
         release_config(&e->units[i]);
+        if (e->units[i].model)
+            model_close(e->units[i].model);
+        e->units[i].model = NULL;
+    }
+}
+
+void units_publish(struct engine *e)
+{
+    for (uint32_t i = 0; i < e->n_units; i++) {
+        struct unit *u = &e->units[i];
+        if (u->state != ENGINE_READY)
+            continue;
+        u->published = u->model != NULL;
+        atomic_store(&e->ready_models[i], u->model);
+    }
 }
 
 /* ---- up and down ---- */
@@ -99,6 +114,7 @@ void unit_fail(struct unit *u, const struct weft_err *why)
     bool all = u->index == 0; /* without the default there is no engine */
     u->state = ENGINE_FAILED;
     u->failure = *why;
+    atomic_store(&e->ready_models[u->index], NULL);
     if (all)
         engine_set_state(e, ENGINE_FAILED, why);
     else
@@ -118,6 +134,7 @@ void unit_bring_up(struct unit *u)
         unit_fail(u, &err);
     else
         log_msg(LOG_INFO, "model %s is READY", u->name);
+    units_publish(u->engine);
     units_warn(u->engine);
 }
 
@@ -164,12 +181,15 @@ void unit_unload(struct unit *u)
     const struct engine_observer *watch = u->engine->cfg.observer;
     if (u->sched && watch && watch->closing)
         watch->closing(watch->ctx, u->sched);
+    atomic_store(&u->engine->ready_models[u->index], NULL);
     sched_destroy(u->sched);
     exec_destroy(u->exec);
-    if (u->model)
-        model_close(u->model);
     u->sched = NULL;
     u->exec = NULL;
+    if (u->published)
+        return;
+    if (u->model)
+        model_close(u->model);
     u->model = NULL;
 }
 

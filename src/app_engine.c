@@ -58,21 +58,24 @@ static size_t count_simulated(void *ctx, const struct chat_message *messages, si
     return count;
 }
 
-/* The most tokens that prompt and reply may have together: the context, or the KV pool where that is smaller.
- * 0: not known yet. */
-static size_t context_limit(const struct app *a, const struct model *m)
+/* KV blocks of the model that a session's requests go to, each model having a pool of its own; 0: not known yet. */
+static size_t pool_blocks(const struct app *a, const struct session *s)
+{
+    for (uint32_t i = 0; i < a->snap->n_models; i++)
+        if (!*s->model || strcmp(s->model, a->snap->models[i].name) == 0)
+            return a->snap->models[i].kv_total;
+    return 0;
+}
+
+/* The most tokens that prompt and reply may have together: the context of its model, or that one's KV pool where that is
+ * smaller. 0: not known yet. */
+static size_t context_limit(const struct app *a, const struct session *s, const struct model *m)
 {
     size_t limit = m ? m->shape.n_ctx : a->options->sim ? (size_t)a->cfg->sim.context : 0;
-    size_t pool = (size_t)a->snap->kv_total * a->snap->block_tokens;
+    size_t pool = pool_blocks(a, s) * a->snap->block_tokens;
     if (m && a->cfg->model.context > 0 && (size_t)a->cfg->model.context < limit)
         limit = (size_t)a->cfg->model.context;
     return limit && pool && pool < limit ? pool : limit;
-}
-
-/* The model that a session's requests go to, where the console can see it: that is the default. */
-static const struct model *model_of(const struct app *a, const struct session *s)
-{
-    return *s->model && strcmp(s->model, a->snap->model) != 0 ? NULL : engine_model(a->engine);
 }
 
 /* The request that a branch's may share KV blocks with: that of the session that it was branched off, while it is out.
@@ -92,14 +95,14 @@ static void ask(struct app *a, struct session *s)
     struct session_prompt prompt;
     struct tok_ids ids = {0};
     char id[REQ_ID_MAX];
-    const struct model *m = model_of(a, s);
+    const struct model *m = engine_model_named(a->engine, s->model);
     bool on = session_can_go_on(s);
     bool sim = a->options->sim;
     if (!session_prompt(s,
                         sim ? count_simulated
                         : m ? count_tokens
                             : NULL,
-                        (void *)(size_t)m, context_limit(a, m), &prompt)) {
+                        (void *)(size_t)m, context_limit(a, s, m), &prompt)) {
         weft_err_nomem(&err, "session_prompt", s->n_turns * sizeof(struct chat_message));
         session_fail(s, &err);
         return;
@@ -158,11 +161,12 @@ bool app_ask(struct app *a, struct session *s)
     bool on = session_can_go_on(s);
     if (session_busy(s) || !s->n_turns)
         return false;
-    if (on && !a->options->sim && !model_of(a, s)) {
-        app_toast(a, TOAST_ERROR,
-                  a->state == ENGINE_READY
-                      ? "only the default model goes on with a reply; /regen makes another"
-                      : "the model isn't ready yet: it can't go on with a reply");
+    if (on && !a->options->sim && !engine_model_named(a->engine, s->model)) {
+        if (a->state == ENGINE_READY)
+            app_toast(a, TOAST_ERROR, "%s isn't loaded: /model chooses one that is",
+                      *s->model ? s->model : "the model");
+        else
+            app_toast(a, TOAST_ERROR, "the model isn't ready yet: it can't go on with a reply");
         return false;
     }
     ask(a, s);

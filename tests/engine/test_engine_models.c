@@ -11,12 +11,14 @@
 
 #include "engine/base/clock.h"
 #include "tests/support/engine_rig.h"
+#include "tests/support/gguf_build.h"
 
 enum { PROMPT = 10, GEN = 20, SHIFT = 7, EACH = 4 };
 
 /* Where a model comes from. */
 struct source {
     struct fake_exec *fake;
+    struct model *model; /* becomes the engine's; NULL: simulation */
     enum weft_rc fails;
     uint32_t n_loads, n_releases;
 };
@@ -29,7 +31,7 @@ static enum weft_rc load(void *ctx, struct engine *e, struct model **model, stru
     src->n_loads++;
     if (src->fails)
         return weft_err_set(err, src->fails, "told to fail");
-    *model = NULL;
+    *model = src->model;
     *exec = &src->fake->x;
     return WEFT_OK;
 }
@@ -435,6 +437,43 @@ static void test_lost_device_is_its_own(void **state)
     pair_free(&p);
 }
 
+/* A model is found by either of its names while it can be used, and what was found stays until the end. */
+static void test_models_are_found_by_name(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct gguf_build file = {0};
+    struct gguf_tiny tiny = GGUF_TINY_DEFAULT;
+    struct buf bytes = BUF_INIT;
+    struct weft_err err = {0};
+    char bad[REQ_ID_MAX];
+    gguf_build_tiny_llama(&file, &tiny);
+    gguf_build_write(&file, &bytes);
+    pair_init(&p);
+    if (model_parse(bytes.data, bytes.len, "tiny.gguf", &p.b.model, &err))
+        fail_msg("%s", err.message);
+    p.b.fake->fail_step = 1;
+    p.b.fake->recover_fails = true;
+    pair_start(&p);
+    struct engine *e = p.rig.engine;
+    const struct model *b = engine_model_named(e, "b");
+    assert_ptr_equal(b, p.b.model);
+    assert_ptr_equal(engine_model_named(e, b->name), b);
+    assert_null(engine_model_named(e, "c"));
+    assert_null(engine_model_named(e, "a")); /* simulated */
+    assert_null(engine_model_named(e, ""));
+    assert_null(engine_model(e));
+    submit_to(&p, "b", 1, GEN, bad);
+    assert_int_equal(rig_wait_end(&p.rig, bad)->error.code, WEFT_BATCH_FAILED);
+    submit_to(&p, "b", 2, GEN, bad); /* ends when the device is given up, or finds it so */
+    rig_wait_end(&p.rig, bad);
+    assert_null(engine_model_named(e, "b"));
+    assert_true(b->shape.n_vocab > 0);
+    pair_free(&p);
+    gguf_build_free(&file);
+    buf_free(&bytes);
+}
+
 /* ---- commands ---- */
 
 static bool runs_two(const struct snapshot *s, const void *arg)
@@ -643,6 +682,7 @@ int main(void)
         cmocka_unit_test(test_default_fails_to_load),
         cmocka_unit_test(test_failed_step_is_its_own),
         cmocka_unit_test(test_lost_device_is_its_own),
+        cmocka_unit_test(test_models_are_found_by_name),
         cmocka_unit_test(test_cancel_and_priority_find_it),
         cmocka_unit_test(test_ids_are_unique_across_models),
         cmocka_unit_test(test_freeze_and_step),

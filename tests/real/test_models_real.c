@@ -154,6 +154,19 @@ static void test_same_file_twice(void **state)
     free(s);
 }
 
+static void test_each_is_found_by_name(void **state)
+{
+    struct fixture *f = *state;
+    const struct model *first = engine_model_named(f->engine, names[0]),
+                       *second = engine_model_named(f->engine, names[1]);
+    assert_non_null(first);
+    assert_ptr_equal(first, engine_model(f->engine));
+    assert_non_null(second);
+    assert_ptr_not_equal(first, second);
+    assert_int_equal(first->shape.n_ctx, second->shape.n_ctx);
+    assert_null(engine_model_named(f->engine, "another"));
+}
+
 /* Both pools together keep to what kv.memory_mb allows. */
 static void test_memory_is_shared(void **state)
 {
@@ -176,6 +189,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_file_twice),
+        cmocka_unit_test(test_each_is_found_by_name),
         cmocka_unit_test(test_memory_is_shared),
     };
     return cmocka_run_group_tests(tests, start, stop);
