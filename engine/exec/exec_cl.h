@@ -1,9 +1,9 @@
 /*
  * The OpenCL executor: the model's forward pass as kernels on one device (DESIGN "Performance").
  *
- * Weights are repacked once at creation; after that the mapped file may be released (gguf_release_pages). One
- * in-order queue, one wait a step. Built programs are cached on disk (exec_cl_config.cache_dir). Errors:
- * NO_DEVICE (context hint: the package to install), MODEL_LOAD_FAILED, BATCH_FAILED, INTERNAL_ERROR.
+ * Weights are read from the file and repacked once, at creation. One in-order queue, one wait a step. Built programs are
+ * cached on disk (exec_cl_config.cache_dir). Errors: NO_DEVICE (context hint: the package to install), FILE_INVALID (the
+ * file changed since it was opened), MODEL_LOAD_FAILED, BATCH_FAILED, INTERNAL_ERROR.
  */
 #ifndef WEFT_EXEC_EXEC_CL_H
 #define WEFT_EXEC_EXEC_CL_H

@@ -9,9 +9,9 @@
 #define WEFT_EXEC_OPS_H
 
 #include "engine/exec/dot.h"
+#include "engine/exec/matrix.h"
 #include "engine/exec/ocl.h"
 #include "engine/exec/program.h"
-#include "engine/exec/repack.h"
 
 enum {
     OPS_SPARE_ROWS = 12,      /* the widest tile */

@@ -111,21 +111,27 @@ bool repack_size(enum quant_type type, struct repack_size *out)
     return true;
 }
 
-int64_t repack_group(const struct gguf_tensor *t, uint32_t group, void *weights, void *scales)
+size_t repack_row_bytes(const struct gguf_tensor *t)
 {
     const struct quant_info *q = quant_info(t->type);
+    return (size_t)(t->dim[0] / q->block_values * q->block_bytes);
+}
+
+int64_t repack_group(const struct gguf_tensor *t, uint32_t group, const uint8_t *rows, void *weights,
+                     void *scales)
+{
     const struct repack_size size = packers[t->type].size;
-    const size_t src_bytes = packers[t->type].src_bytes;
+    const size_t src_bytes = packers[t->type].src_bytes, row_bytes = repack_row_bytes(t);
     const uint64_t n_blocks = (t->dim[0] + INPUTS - 1) / INPUTS;
-    const size_t row_bytes = (size_t)(t->dim[0] / q->block_values * q->block_bytes);
     int64_t bad = -1;
     uint64_t first = (uint64_t)group * ROWS;
     if (t->dim[1] - first < ROWS || t->dim[0] % INPUTS) { /* there is padding */
         memset(weights, 0, n_blocks * size.weights);
-        memset(scales, 0, n_blocks * size.scales);
+        if (size.scales)
+            memset(scales, 0, n_blocks * size.scales);
     }
     for (unsigned lane = 0; lane < ROWS && first + lane < t->dim[1]; lane++) {
-        const uint8_t *row = t->data + (first + lane) * row_bytes;
+        const uint8_t *row = rows + lane * row_bytes;
         for (uint64_t b = 0; b < n_blocks; b++) {
             const uint8_t *src = row + b * src_bytes;
             uint8_t tail[INPUTS * 4];
@@ -142,104 +148,4 @@ int64_t repack_group(const struct gguf_tensor *t, uint32_t group, void *weights,
         }
     }
     return bad;
-}
-
-bool matrix_joinable(const struct gguf_tensor *const *parts, unsigned n)
-{
-    for (unsigned i = 1; i < n; i++)
-        if (parts[i]->type != parts[0]->type || parts[i]->dim[0] != parts[0]->dim[0])
-            return false;
-    return n <= MATRIX_PARTS_MAX;
-}
-
-static enum weft_rc not_finite(const char *path, const struct gguf_tensor *t, int64_t row,
-                               struct weft_err *err)
-{
-    weft_err_set(err, WEFT_MODEL_LOAD_FAILED, "%s: tensor %s has a value that isn't finite in row %lld", path,
-                 t->name_z, (long long)row);
-    weft_err_str(err, "path", path);
-    weft_err_str(err, "field", t->name_z);
-    weft_err_num(err, "value", (double)row);
-    weft_err_str(err, "limit", "finite values");
-    return WEFT_MODEL_LOAD_FAILED;
-}
-
-/* Packs all parts into the mapped buffers. */
-static enum weft_rc pack_parts(const struct gguf_tensor *const *parts, unsigned n, const char *path,
-                               uint8_t *weights, uint8_t *scales, const struct matrix *m,
-                               struct weft_err *err)
-{
-    struct repack_size size = {0};
-    repack_size(m->type, &size);
-    for (unsigned i = 0; i < n; i++) {
-        uint32_t groups = (uint32_t)((parts[i]->dim[1] + ROWS - 1) / ROWS);
-        for (uint32_t g = 0; g < groups; g++) {
-            int64_t bad = repack_group(parts[i], g, weights, scales);
-            if (bad >= 0)
-                return not_finite(path, parts[i], bad, err);
-            weights += m->n_blocks * size.weights;
-            scales += m->n_blocks * size.scales;
-        }
-    }
-    return WEFT_OK;
-}
-
-enum weft_rc matrix_create(struct ocl *o, const struct gguf_tensor *const *parts, unsigned n,
-                           const char *path, struct matrix *out, struct weft_err *err)
-{
-    struct matrix m = {.type = parts[0]->type, .n_parts = n};
-    struct repack_size size;
-    void *weights = NULL, *scales = NULL;
-    *out = (struct matrix){0};
-    if (!repack_size(m.type, &size)) {
-        const char *name = quant_info(m.type)->name;
-        weft_err_set(err, WEFT_MODEL_LOAD_FAILED, "%s: tensor %s has type %s, which can't be computed with",
-                     path, parts[0]->name_z, name ? name : "unknown");
-        weft_err_str(err, "path", path);
-        weft_err_str(err, "field", parts[0]->name_z);
-        weft_err_str(err, "value", name ? name : "unknown");
-        return WEFT_MODEL_LOAD_FAILED;
-    }
-    m.n_blocks = (uint32_t)((parts[0]->dim[0] + INPUTS - 1) / INPUTS);
-    for (unsigned i = 0; i < n; i++) {
-        m.row_at[i] = m.n_groups * ROWS;
-        m.n_groups += (uint32_t)((parts[i]->dim[1] + ROWS - 1) / ROWS);
-    }
-    const size_t blocks = (size_t)m.n_groups * m.n_blocks;
-    enum weft_rc rc = ocl_buf_create(o, blocks * size.weights, parts[0]->name_z, &m.weights, err);
-    if (!rc && size.scales)
-        rc = ocl_buf_create(o, blocks * size.scales, parts[0]->name_z, &m.scales, err);
-    if (rc)
-        goto out;
-    m.has_scales = size.scales != 0;
-    rc = ocl_map(o, &m.weights, true, 0, m.weights.bytes, &weights, err);
-    if (!rc && m.has_scales)
-        rc = ocl_map(o, &m.scales, true, 0, m.scales.bytes, &scales, err);
-    if (!rc)
-        rc = pack_parts(parts, n, path, weights, scales, &m, err);
-out:
-    if (weights) {
-        enum weft_rc late = ocl_unmap(o, &m.weights, weights, rc ? NULL : err);
-        rc = rc ? rc : late;
-    }
-    if (scales) {
-        enum weft_rc late = ocl_unmap(o, &m.scales, scales, rc ? NULL : err);
-        rc = rc ? rc : late;
-    }
-    if (rc) {
-        matrix_free(o, &m);
-    } else {
-        if (!m.has_scales)
-            m.scales = m.weights; /* kernels take both; never read */
-        *out = m;
-    }
-    return rc;
-}
-
-void matrix_free(struct ocl *o, struct matrix *m)
-{
-    if (m->has_scales)
-        ocl_buf_free(o, &m->scales);
-    ocl_buf_free(o, &m->weights);
-    *m = (struct matrix){0};
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/parallel.h"
 
 uint64_t weights_types(const struct model *m)
 {
@@ -18,106 +19,171 @@ uint64_t weights_types(const struct model *m)
     return types;
 }
 
+/* What loading needs at every turn. */
+struct loading {
+    struct ocl *o;
+    const struct model *m;
+    unsigned n_threads;
+    struct weft_err *err;
+};
+
 /* A float32 vector, padded with zeros to whole float16 vectors. */
-static enum weft_rc load_norm(struct ocl *o, const struct gguf_tensor *t, struct ocl_buf *out,
-                              struct weft_err *err)
+static enum weft_rc load_norm(const struct loading *l, const struct gguf_tensor *t, struct ocl_buf *out)
 {
     const size_t n = (size_t)t->dim[0], bytes = (size_t)round_up((uint32_t)n, REPACK_INPUTS) * sizeof(float);
-    void *p;
-    enum weft_rc rc = ocl_buf_create(o, bytes, t->name_z, out, err);
-    if (!rc)
-        rc = ocl_map(o, out, true, 0, bytes, &p, err);
-    if (rc)
-        return rc;
-    memset(p, 0, bytes);
-    quant_dequantize(t->type, t->data, p, n);
-    return ocl_unmap(o, out, p, err);
-}
-
-/*
- * Angle of pair i at position p: p × scale × base^(-2i / n_rot), over the file's divisor for the pair if it
- * has them. In double, so that neither the position nor the power loses bits; rounded once.
- */
-static enum weft_rc load_rope(struct ocl *o, const struct model *m, uint32_t n_ctx, struct ocl_buf *out,
-                              struct weft_err *err)
-{
-    const struct model_shape *s = &m->shape;
-    const uint32_t pairs = s->n_rot / 2;
-    double *frequency = mem_calloc(pairs, sizeof *frequency);
     void *p = NULL;
-    enum weft_rc rc = WEFT_OK;
-    if (!frequency) {
-        rc = weft_err_nomem(err, "rotary frequencies", pairs * sizeof *frequency);
-        goto out;
-    }
-    const size_t bytes = (size_t)n_ctx * pairs * 2 * sizeof(float);
-    rc = ocl_buf_create(o, bytes, "rotary angles", out, err);
+    uint8_t *read = mem_alloc((size_t)t->size);
+    enum weft_rc rc = read ? gguf_read(l->m->file, t, 0, (size_t)t->size, read, l->err)
+                           : weft_err_nomem(l->err, t->name_z, (size_t)t->size);
     if (!rc)
-        rc = ocl_map(o, out, true, 0, bytes, &p, err);
-    if (rc)
-        goto out;
-    for (uint32_t i = 0; i < pairs; i++) {
-        frequency[i] = pow((double)s->rope_base, -2.0 * i / s->n_rot) * (double)s->rope_scale;
-        if (m->rope_freqs) {
-            float divisor;
-            memcpy(&divisor, m->rope_freqs->data + i * sizeof divisor, sizeof divisor);
-            frequency[i] /= (double)divisor;
-        }
+        rc = ocl_buf_create(l->o, bytes, t->name_z, out, l->err);
+    if (!rc)
+        rc = ocl_map(l->o, out, true, 0, bytes, &p, l->err);
+    if (!rc) {
+        memset(p, 0, bytes);
+        quant_dequantize(t->type, read, p, n);
+        rc = ocl_unmap(l->o, out, p, l->err);
     }
-    float *to = p;
-    for (uint32_t pos = 0; pos < n_ctx; pos++) {
-        for (uint32_t i = 0; i < pairs; i++) {
-            *to++ = (float)cos(pos * frequency[i]);
-            *to++ = (float)sin(pos * frequency[i]);
-        }
-    }
-    rc = ocl_unmap(o, out, p, err);
-out:
-    mem_free(frequency);
+    mem_free(read);
     return rc;
 }
 
-static enum weft_rc load_one(struct ocl *o, const struct model *m, const struct gguf_tensor *t,
-                             struct matrix *out, struct weft_err *err)
+/* ---- rotary angles ---- */
+
+struct angles {
+    double *frequency; /* of each pair */
+    uint32_t pairs, n_ctx;
+    float *to;
+};
+
+enum { POSITIONS_A_PIECE = 256 };
+
+/* parallel_for: the angles of some positions. */
+static bool fill_angles(void *ctx, size_t piece)
 {
-    enum weft_rc rc = matrix_create(o, &t, 1, m->file->path, out, err);
-    gguf_release_pages(m->file);
+    const struct angles *a = ctx;
+    const uint32_t first = (uint32_t)piece * POSITIONS_A_PIECE, left = a->n_ctx - first;
+    float *to = a->to + (size_t)first * a->pairs * 2;
+    for (uint32_t pos = first; pos < first + (left < POSITIONS_A_PIECE ? left : POSITIONS_A_PIECE); pos++) {
+        for (uint32_t i = 0; i < a->pairs; i++) {
+            *to++ = (float)cos(pos * a->frequency[i]);
+            *to++ = (float)sin(pos * a->frequency[i]);
+        }
+    }
+    return true;
+}
+
+/* p × scale × base^(-2i / n_rot) for pair i at position p, over the file's divisor for the pair if it has them. */
+static enum weft_rc read_frequencies(const struct loading *l, struct angles *a)
+{
+    const struct model_shape *s = &l->m->shape;
+    const struct gguf_tensor *divisors = l->m->rope_freqs;
+    for (uint32_t i = 0; i < a->pairs; i++) {
+        a->frequency[i] = pow((double)s->rope_base, -2.0 * i / s->n_rot) * (double)s->rope_scale;
+        if (!divisors)
+            continue;
+        uint8_t bytes[4];
+        float divisor;
+        enum weft_rc rc = gguf_read(l->m->file, divisors, i * sizeof bytes, sizeof bytes, bytes, l->err);
+        if (rc)
+            return rc;
+        quant_dequantize(QUANT_F32, bytes, &divisor, 1);
+        a->frequency[i] /= (double)divisor;
+    }
+    return WEFT_OK;
+}
+
+/* In double, so that neither the position nor the power loses bits; rounded once. */
+static enum weft_rc load_rope(const struct loading *l, uint32_t n_ctx, struct ocl_buf *out)
+{
+    struct angles a = {.pairs = l->m->shape.n_rot / 2, .n_ctx = n_ctx};
+    const size_t bytes = (size_t)n_ctx * a.pairs * 2 * sizeof(float);
+    void *p = NULL;
+    a.frequency = mem_calloc(a.pairs, sizeof *a.frequency);
+    enum weft_rc rc = a.frequency
+                          ? read_frequencies(l, &a)
+                          : weft_err_nomem(l->err, "rotary frequencies", a.pairs * sizeof *a.frequency);
+    if (!rc)
+        rc = ocl_buf_create(l->o, bytes, "rotary angles", out, l->err);
+    if (!rc)
+        rc = ocl_map(l->o, out, true, 0, bytes, &p, l->err);
+    if (!rc) {
+        a.to = p;
+        parallel_for(l->n_threads, (n_ctx + POSITIONS_A_PIECE - 1) / POSITIONS_A_PIECE, fill_angles, &a);
+        rc = ocl_unmap(l->o, out, p, l->err);
+    }
+    mem_free(a.frequency);
     return rc;
 }
 
-static enum weft_rc load_qkv(struct ocl *o, const struct model *m, const struct model_layer *from,
-                             struct weights_layer *to, struct weft_err *err)
+/* ---- matrices ---- */
+
+/* Matrices that are read and packed together. */
+enum { JOBS_MAX = WEIGHTS_QKV_MAX + 4 };
+
+struct batch_of_jobs {
+    struct matrix_job job[JOBS_MAX];
+    unsigned n;
+};
+
+static enum weft_rc add_job(const struct loading *l, struct batch_of_jobs *b,
+                            const struct gguf_tensor *const *parts, unsigned n, struct matrix *out)
+{
+    return matrix_begin(l->o, parts, n, l->m->file->path, out, &b->job[b->n++], l->err);
+}
+
+/* Packs the jobs if all has gone well so far, and ends them in any case. */
+static enum weft_rc finish_jobs(const struct loading *l, struct batch_of_jobs *b, enum weft_rc rc)
+{
+    if (!rc)
+        rc = matrix_pack(l->m->file, l->m->file->path, b->job, b->n, l->n_threads, l->err);
+    for (unsigned i = 0; i < b->n; i++) {
+        enum weft_rc late = matrix_end(l->o, &b->job[i], !rc, rc ? NULL : l->err);
+        rc = rc ? rc : late;
+    }
+    return rc;
+}
+
+static enum weft_rc load_one(const struct loading *l, const struct gguf_tensor *t, struct matrix *out)
+{
+    struct batch_of_jobs b = {.n = 0};
+    return finish_jobs(l, &b, add_job(l, &b, &t, 1, out));
+}
+
+static enum weft_rc add_qkv(const struct loading *l, struct batch_of_jobs *b, const struct model_layer *from,
+                            struct weights_layer *to)
 {
     const struct gguf_tensor *parts[] = {from->attn_q, from->attn_k, from->attn_v};
     enum weft_rc rc = WEFT_OK;
     if (matrix_joinable(parts, WEIGHTS_QKV_MAX)) {
         to->n_qkv = 1;
-        rc = matrix_create(o, parts, WEIGHTS_QKV_MAX, m->file->path, &to->qkv[0], err);
-    } else {
-        to->n_qkv = WEIGHTS_QKV_MAX;
-        for (unsigned i = 0; i < WEIGHTS_QKV_MAX && !rc; i++)
-            rc = matrix_create(o, &parts[i], 1, m->file->path, &to->qkv[i], err);
+        return add_job(l, b, parts, WEIGHTS_QKV_MAX, &to->qkv[0]);
     }
+    to->n_qkv = WEIGHTS_QKV_MAX;
+    for (unsigned i = 0; i < WEIGHTS_QKV_MAX && !rc; i++)
+        rc = add_job(l, b, &parts[i], 1, &to->qkv[i]);
     return rc;
 }
 
-static enum weft_rc load_layer(struct ocl *o, const struct model *m, const struct model_layer *from,
-                               struct weights_layer *to, struct weft_err *err)
+static enum weft_rc load_layer(const struct loading *l, const struct model_layer *from,
+                               struct weights_layer *to)
 {
-    enum weft_rc rc = load_norm(o, from->attn_norm, &to->attn_norm, err);
+    const struct {
+        const struct gguf_tensor *from;
+        struct matrix *to;
+    } others[] = {{from->attn_output, &to->attn_output},
+                  {from->ffn_gate, &to->gate},
+                  {from->ffn_up, &to->up},
+                  {from->ffn_down, &to->down}};
+    struct batch_of_jobs b = {.n = 0};
+    enum weft_rc rc = load_norm(l, from->attn_norm, &to->attn_norm);
     if (!rc)
-        rc = load_norm(o, from->ffn_norm, &to->ffn_norm, err);
+        rc = load_norm(l, from->ffn_norm, &to->ffn_norm);
     if (!rc)
-        rc = load_qkv(o, m, from, to, err);
-    if (!rc)
-        rc = load_one(o, m, from->attn_output, &to->attn_output, err);
-    if (!rc)
-        rc = load_one(o, m, from->ffn_gate, &to->gate, err);
-    if (!rc)
-        rc = load_one(o, m, from->ffn_up, &to->up, err);
-    if (!rc)
-        rc = load_one(o, m, from->ffn_down, &to->down, err);
-    return rc;
+        rc = add_qkv(l, &b, from, to);
+    for (size_t i = 0; i < sizeof others / sizeof *others && !rc; i++)
+        rc = add_job(l, &b, &others[i].from, 1, others[i].to);
+    return finish_jobs(l, &b, rc);
 }
 
 enum weft_rc weights_load(struct ocl *o, const struct model *m, uint32_t n_ctx,
@@ -132,6 +198,12 @@ enum weft_rc weights_load(struct ocl *o, const struct model *m, uint32_t n_ctx,
                         .qkv_rows = q_rows + 2 * kv_rows,
                         .k_at = q_rows,
                         .v_at = q_rows + kv_rows};
+    const struct loading l = {
+        .o = o,
+        .m = m,
+        .n_threads = strcmp(o->info.type, "cpu") == 0 ? o->info.compute_units : parallel_processors(),
+        .err = err,
+    };
     *out = (struct weights){0};
     enum weft_rc rc = WEFT_OK;
     w.layers = mem_calloc(s->n_layer, sizeof *w.layers);
@@ -139,18 +211,20 @@ enum weft_rc weights_load(struct ocl *o, const struct model *m, uint32_t n_ctx,
         rc = weft_err_nomem(err, "weights", s->n_layer * sizeof *w.layers);
         goto out;
     }
-    rc = load_one(o, m, m->token_embd, &w.embd, err);
+    rc = load_one(&l, m->token_embd, &w.embd);
     if (!rc && !w.tied)
-        rc = load_one(o, m, m->output, &w.output, err);
+        rc = load_one(&l, m->output, &w.output);
     if (!rc)
-        rc = load_norm(o, m->output_norm, &w.output_norm, err);
+        rc = load_norm(&l, m->output_norm, &w.output_norm);
     if (!rc)
-        rc = load_rope(o, m, n_ctx, &w.rope, err);
+        rc = load_rope(&l, n_ctx, &w.rope);
     for (uint32_t i = 0; i < s->n_layer && !rc; i++) {
         if (progress)
             progress(progress_ctx, "packing weights", (double)i / s->n_layer);
-        rc = load_layer(o, m, &m->layers[i], &w.layers[i], err);
+        rc = load_layer(&l, &m->layers[i], &w.layers[i]);
     }
+    if (!rc)
+        rc = gguf_check_unchanged(m->file, err);
 out:
     if (rc)
         weights_free(o, &w);

@@ -1,8 +1,8 @@
 /*
  * A model's weights on the device: packed matrices (repack.h), norm vectors, and the table of rotary angles.
  *
- * The output layer of a model with tied embeddings is the embedding's matrix itself. The mapped file's pages
- * are given back while loading, so that file and packed weights are never both resident.
+ * The output layer of a model with tied embeddings is the embedding's matrix itself. The file is read piece by piece
+ * (matrix.h), so that it and the packed weights are never both in memory.
  */
 #ifndef WEFT_EXEC_WEIGHTS_H
 #define WEFT_EXEC_WEIGHTS_H
@@ -32,7 +32,9 @@ struct weights {
 /* Bit set of the weight types that occur (ops_shape.types). */
 uint64_t weights_types(const struct model *m);
 
-/* Packs and uploads everything; n_ctx positions of rotary angles. On failure *out is zeroed. */
+/* Reads, packs and uploads everything, on as many threads as the device has cores if it is a CPU, else on all; n_ctx
+ * positions of rotary angles. FILE_INVALID where the file was shortened or written to since it was opened. On failure
+ * *out is zeroed. */
 enum weft_rc weights_load(struct ocl *o, const struct model *m, uint32_t n_ctx,
                           void (*progress)(void *ctx, const char *what, double fraction), void *progress_ctx,
                           struct weights *out, struct weft_err *err);

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -95,51 +94,130 @@ static enum weft_rc refuse_errno(struct weft_err *err, const char *path)
     return WEFT_FILE_INVALID;
 }
 
-enum weft_rc gguf_open(const char *path, struct gguf **out, struct weft_err *err)
+/* ---- files ---- */
+
+struct gguf_source {
+    int fd;
+    uint8_t *bytes;    /* what g->bytes points to */
+    struct stat found; /* the file when it was opened */
+};
+
+/* Keys and table of the default model take 2 MB, those of a vocabulary of 260,000 about 15. */
+enum { FIRST_READ = 2 << 20 };
+#define METADATA_MAX (UINT64_C(1) << 30)
+
+static void source_close(struct gguf_source *s)
 {
-    *out = NULL;
-    enum weft_rc rc;
-    void *map = MAP_FAILED;
-    size_t size = 0;
-    struct stat st;
+    if (!s)
+        return;
+    if (s->fd >= 0)
+        close(s->fd);
+    mem_free(s->bytes);
+    mem_free(s);
+}
+
+/* Reads [at, at + n) whole. */
+static enum weft_rc read_at(const struct gguf_source *s, const char *path, uint64_t at, size_t n,
+                            uint8_t *out, struct weft_err *err)
+{
+    while (n) {
+        ssize_t got = pread(s->fd, out, n, (off_t)at);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return refuse_errno(err, path);
+        if (got == 0)
+            return gguf_refuse(
+                err, WEFT_FILE_INVALID, path, "file", gguf_text("%" PRIu64 " bytes long", at).s,
+                gguf_text("it had %" PRIu64 " when it was opened", (uint64_t)s->found.st_size).s);
+        at += (uint64_t)got;
+        out += got;
+        n -= (size_t)got;
+    }
+    return WEFT_OK;
+}
+
+static enum weft_rc source_open(const char *path, struct gguf_source **out, struct weft_err *err)
+{
+    struct gguf_source *s = mem_calloc(1, sizeof *s);
+    enum weft_rc rc = WEFT_OK;
+    if (!s)
+        return weft_err_nomem(err, "gguf_open", sizeof *s);
     /* Non-blocking, so that a pipe by that name can't hang the program. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &st) < 0) {
+    s->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (s->fd < 0 || fstat(s->fd, &s->found) < 0)
         rc = refuse_errno(err, path);
-        goto out;
-    }
-    if (!S_ISREG(st.st_mode)) {
+    else if (!S_ISREG(s->found.st_mode))
         rc = gguf_refuse(err, WEFT_FILE_INVALID, path, "file",
-                         S_ISDIR(st.st_mode) ? "a directory" : "a special file", "must be a regular file");
-        goto out;
-    }
-    if (st.st_size <= 0) {
+                         S_ISDIR(s->found.st_mode) ? "a directory" : "a special file",
+                         "must be a regular file");
+    else if (s->found.st_size <= 0)
         rc = gguf_refuse(err, WEFT_FILE_INVALID, path, "file", "empty", "must be a GGUF file");
-        goto out;
-    }
-    size = (size_t)st.st_size;
-    map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (map == MAP_FAILED) {
-        rc = refuse_errno(err, path);
-        goto out;
-    }
-    rc = gguf_parse(map, size, path, out, err);
-    if (rc == WEFT_OK) {
-        (*out)->map = map;
-        map = MAP_FAILED;
-    }
-out:
-    if (map != MAP_FAILED)
-        munmap(map, size);
-    if (fd >= 0)
-        close(fd);
+    if (rc)
+        source_close(s);
+    else
+        *out = s;
     return rc;
 }
 
-void gguf_release_pages(const struct gguf *g)
+enum weft_rc gguf_open(const char *path, struct gguf **out, struct weft_err *err)
 {
-    if (g->map)
-        madvise(g->map, g->n_bytes, MADV_DONTNEED); /* advice: a failure changes nothing */
+    *out = NULL;
+    struct gguf_source *s = NULL;
+    enum weft_rc rc = source_open(path, &s, err);
+    if (rc)
+        return rc;
+    const uint64_t n_file = (uint64_t)s->found.st_size;
+    uint64_t held = 0, want = FIRST_READ;
+    /* Where the metadata end is known only when they are parsed: with too few bytes that is tried again with more. */
+    while (rc == WEFT_OK && !*out) {
+        want = want < n_file ? want : n_file;
+        if (want > METADATA_MAX) {
+            rc = gguf_refuse(err, WEFT_FILE_INVALID, path, "metadata",
+                             gguf_text("longer than %" PRIu64 " bytes", held).s,
+                             gguf_text("must be at most %" PRIu64, METADATA_MAX).s);
+            break;
+        }
+        uint8_t *bytes = mem_realloc(s->bytes, (size_t)want, 1);
+        if (!bytes) {
+            rc = weft_err_nomem(err, "gguf_open", (size_t)want);
+            break;
+        }
+        s->bytes = bytes;
+        rc = read_at(s, path, held, (size_t)(want - held), bytes + held, err);
+        held = want;
+        if (rc == WEFT_OK)
+            rc = gguf_parse_part(bytes, held, n_file, path, out, &want, err);
+    }
+    if (rc)
+        source_close(s);
+    else
+        (*out)->source = s;
+    return rc;
+}
+
+enum weft_rc gguf_read(const struct gguf *g, const struct gguf_tensor *t, uint64_t from, size_t n, void *out,
+                       struct weft_err *err)
+{
+    if (!t->data)
+        return read_at(g->source, g->path, t->at + from, n, out, err);
+    memcpy(out, t->data + from, n);
+    return WEFT_OK;
+}
+
+enum weft_rc gguf_check_unchanged(const struct gguf *g, struct weft_err *err)
+{
+    struct stat now;
+    if (!g->source)
+        return WEFT_OK;
+    const struct stat *then = &g->source->found;
+    if (fstat(g->source->fd, &now) < 0)
+        return refuse_errno(err, g->path);
+    if (now.st_size == then->st_size && now.st_mtim.tv_sec == then->st_mtim.tv_sec &&
+        now.st_mtim.tv_nsec == then->st_mtim.tv_nsec)
+        return WEFT_OK;
+    return gguf_refuse(err, WEFT_FILE_INVALID, g->path, "file", "written to while it was being read",
+                       "replace models by renaming");
 }
 
 void gguf_close(struct gguf *g)
@@ -152,8 +230,7 @@ void gguf_close(struct gguf *g)
     mem_free(g->kv_by_key);
     mem_free(g->tensors);
     mem_free(g->tensor_by_name);
-    if (g->map)
-        munmap(g->map, g->n_bytes);
+    source_close(g->source);
     mem_free((char *)g->path);
     mem_free(g);
 }

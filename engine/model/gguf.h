@@ -4,8 +4,11 @@
  * gguf_parse checks everything before it is used and never trusts a length: no read is out of bounds, no allocation is
  * larger than a small multiple of the bytes given. Whether the file is a runnable model is decided later (model.h).
  *
- * Ownership: struct gguf owns its tables; keys, strings and tensor data point into the bytes, which must outlive it
- * (gguf_open maps the file and unmaps it in gguf_close). Immutable once made: any number of threads may read.
+ * A file isn't mapped: somebody who shortens it would end the process. gguf_open reads keys and table into memory and
+ * keeps the file open; tensor data are read by gguf_read, which fails where the file has ended.
+ *
+ * Ownership: struct gguf owns its tables; keys and strings point into the bytes, which gguf_parse's caller keeps and
+ * gguf_open's result owns. Immutable once made: any number of threads may read, tensor data too.
  * Errors: FILE_INVALID with context path, field, value, limit.
  */
 #ifndef WEFT_MODEL_GGUF_H
@@ -61,8 +64,8 @@ struct gguf_tensor {
     enum quant_type type;
     uint32_t n_dims;
     uint64_t dim[4];     /* dim[0] is the contiguous one (a row's length); unused dims are 1 */
-    const uint8_t *data; /* size bytes */
-    uint64_t size;
+    const uint8_t *data; /* size bytes; NULL where they must be read from the file: gguf_read */
+    uint64_t at, size;   /* bytes of the file: the first, and how many */
 };
 
 struct gguf {
@@ -74,18 +77,26 @@ struct gguf {
     struct gguf_tensor *tensors;
     struct gguf_kv **kv_by_key; /* the same, sorted: what gguf_find and gguf_tensor search */
     struct gguf_tensor **tensor_by_name;
-    const uint8_t *bytes; /* whole file */
-    uint64_t n_bytes;
-    void *map; /* what gguf_open mapped, or NULL */
+    const uint8_t *bytes; /* of the file, from its beginning: n_held of n_bytes */
+    uint64_t n_held, n_bytes;
+    struct gguf_source *source; /* the open file; NULL: all bytes are held, and others' */
 };
 
 /* Parses `n` bytes; `path` is only named in messages. On failure *out is NULL. */
 enum weft_rc gguf_parse(const void *bytes, size_t n, const char *path, struct gguf **out,
                         struct weft_err *err);
-/* Maps a file read-only and parses it. A directory, an empty or an unreadable file is FILE_INVALID. */
+/* The same of a file's first n_held bytes of n_file. Where they end within the metadata: WEFT_OK with *out NULL and in
+ * *want how many to come again with. Where they end before the tensor data, those have no `data`. */
+enum weft_rc gguf_parse_part(const void *bytes, uint64_t n_held, uint64_t n_file, const char *path,
+                             struct gguf **out, uint64_t *want, struct weft_err *err);
+/* Opens a file and parses what comes before the tensor data. A directory, an empty or an unreadable file is FILE_INVALID. */
 enum weft_rc gguf_open(const char *path, struct gguf **out, struct weft_err *err);
-/* Tells the system that the mapped pages are no longer needed (they are read again when touched). */
-void gguf_release_pages(const struct gguf *g);
+/* Copies n bytes of a tensor's data, from its byte `from`; the range must lie in it. FILE_INVALID where the file has
+ * become shorter or can't be read. */
+enum weft_rc gguf_read(const struct gguf *g, const struct gguf_tensor *t, uint64_t from, size_t n, void *out,
+                       struct weft_err *err);
+/* FILE_INVALID when the file was written to since it was opened: then what was read is of both versions. */
+enum weft_rc gguf_check_unchanged(const struct gguf *g, struct weft_err *err);
 void gguf_close(struct gguf *g); /* NULL allowed */
 
 /* Lookups: NULL when absent. */

@@ -7,6 +7,9 @@
  *   a value   of fixed size; string: length u64, bytes; array: type u32, number u64, elements
  *   a tensor  length u64, bytes | dimensions u32 | each u64 | type u32 | offset within the data u64
  *   data      from the next multiple of general.alignment
+ *
+ * Of a file only the beginning is at hand. When it ends within the metadata, parsing ends with `short_of` set, and the
+ * caller comes again with more: two ends are checked, that of the file and that of the bytes.
  */
 #include "engine/model/gguf.h"
 
@@ -39,8 +42,9 @@ static const uint8_t value_bytes[GGUF_TYPE_COUNT] = {
 
 struct reader {
     struct gguf *g;
-    uint64_t pos;     /* <= g->n_bytes */
-    uint64_t *offset; /* of each tensor, from the start of the data */
+    uint64_t pos;      /* <= g->n_held */
+    uint64_t short_of; /* how many bytes are needed to go on; 0: enough were there */
+    uint64_t *offset;  /* of each tensor, from the start of the data */
     struct weft_err *err;
 };
 
@@ -60,12 +64,16 @@ static enum weft_rc refuse_end(struct reader *r, const char *field, uint64_t nee
                   gguf_text("the file ends at %" PRIu64, r->g->n_bytes).s);
 }
 
-/* The next n bytes, or FILE_INVALID where the file ends before. */
+/* The next n bytes, or FILE_INVALID where the file ends before, or the bytes at hand do: then short_of is set. */
 static enum weft_rc take(struct reader *r, const char *field, uint64_t n, const uint8_t **out)
 {
     *out = r->g->bytes + r->pos;
     if (n > left(r))
         return refuse_end(r, field, n);
+    if (n > r->g->n_held - r->pos) {
+        r->short_of = r->pos + n;
+        return WEFT_FILE_INVALID;
+    }
     r->pos += n;
     return WEFT_OK;
 }
@@ -186,8 +194,8 @@ static enum weft_rc parse_array(struct reader *r, const char *field, struct gguf
                       gguf_text("at most %" PRIu64 " fit in the file", left(r) / each).s);
     kv->data = r->g->bytes + r->pos;
     if (type != GGUF_STRING) {
-        r->pos += kv->n * each;
-        return type == GGUF_BOOL ? check_bools(r, field, kv->data, kv->n) : WEFT_OK;
+        rc = take(r, field, kv->n * each, &kv->data);
+        return rc == WEFT_OK && type == GGUF_BOOL ? check_bools(r, field, kv->data, kv->n) : rc;
     }
     kv->strings = mem_calloc(kv->n, sizeof *kv->strings);
     if (!kv->strings)
@@ -302,7 +310,7 @@ static int by_name(const void *a, const void *b)
 
 static int by_place(const void *a, const void *b)
 {
-    const uint8_t *x = (*(struct gguf_tensor *const *)a)->data, *y = (*(struct gguf_tensor *const *)b)->data;
+    const uint64_t x = (*(struct gguf_tensor *const *)a)->at, y = (*(struct gguf_tensor *const *)b)->at;
     return (x > y) - (x < y);
 }
 
@@ -353,7 +361,7 @@ static enum weft_rc parse_tensors(struct reader *r)
     return WEFT_OK;
 }
 
-/* Points each tensor at its data: inside the file, no two on the same bytes. */
+/* Says of each tensor where its data are: inside the file, no two on the same bytes. */
 static enum weft_rc place_tensors(struct reader *r)
 {
     struct gguf *g = r->g;
@@ -367,7 +375,8 @@ static enum weft_rc place_tensors(struct reader *r)
             return refuse(r, gguf_quote(t->name).s,
                           gguf_text("%" PRIu64 " bytes at %" PRIu64 " of the data", t->size, r->offset[i]).s,
                           gguf_text("the file holds %" PRIu64 " bytes of data", room).s);
-        t->data = g->bytes + start + r->offset[i];
+        t->at = start + r->offset[i];
+        t->data = g->n_held == g->n_bytes ? g->bytes + t->at : NULL;
     }
     struct gguf_tensor **order = mem_calloc(g->n_tensors, sizeof *order);
     if (!order)
@@ -376,16 +385,16 @@ static enum weft_rc place_tensors(struct reader *r)
     qsort(order, g->n_tensors, sizeof *order, by_place);
     enum weft_rc rc = WEFT_OK;
     for (uint64_t i = 1; i < g->n_tensors && rc == WEFT_OK; i++)
-        if ((uint64_t)(order[i]->data - order[i - 1]->data) < order[i - 1]->size)
+        if (order[i]->at - order[i - 1]->at < order[i - 1]->size)
             rc = refuse(r, gguf_quote(order[i]->name).s,
-                        gguf_text("at %" PRIu64 " of the data", order[i]->data - g->bytes - start).s,
+                        gguf_text("at %" PRIu64 " of the data", order[i]->at - start).s,
                         gguf_text("must not overlap %s", gguf_quote(order[i - 1]->name).s).s);
     mem_free(order);
     return rc;
 }
 
-enum weft_rc gguf_parse(const void *bytes, size_t n, const char *path, struct gguf **out,
-                        struct weft_err *err)
+enum weft_rc gguf_parse_part(const void *bytes, uint64_t n_held, uint64_t n_file, const char *path,
+                             struct gguf **out, uint64_t *want, struct weft_err *err)
 {
     *out = NULL;
     struct gguf *g = mem_calloc(1, sizeof *g);
@@ -393,7 +402,8 @@ enum weft_rc gguf_parse(const void *bytes, size_t n, const char *path, struct gg
         return weft_err_nomem(err, "gguf_parse", sizeof *g);
     struct reader r = {.g = g, .err = err};
     g->bytes = bytes;
-    g->n_bytes = n;
+    g->n_held = n_held;
+    g->n_bytes = n_file;
     g->path = mem_strdup(path);
     enum weft_rc rc = g->path ? WEFT_OK : weft_err_nomem(err, "gguf_parse", strlen(path) + 1);
     static enum weft_rc (*const stages[])(struct reader *) = {parse_header, parse_kvs, parse_alignment,
@@ -401,9 +411,20 @@ enum weft_rc gguf_parse(const void *bytes, size_t n, const char *path, struct gg
     for (size_t i = 0; i < sizeof stages / sizeof *stages && rc == WEFT_OK; i++)
         rc = stages[i](&r);
     mem_free(r.offset);
-    if (rc == WEFT_OK)
+    if (rc == WEFT_OK) {
         *out = g;
-    else
-        gguf_close(g);
-    return rc;
+        return WEFT_OK;
+    }
+    gguf_close(g);
+    if (!r.short_of)
+        return rc;
+    *want = r.short_of > 2 * n_held ? r.short_of : 2 * n_held;
+    return WEFT_OK;
+}
+
+enum weft_rc gguf_parse(const void *bytes, size_t n, const char *path, struct gguf **out,
+                        struct weft_err *err)
+{
+    uint64_t want;
+    return gguf_parse_part(bytes, n, n, path, out, &want, err);
 }

@@ -311,8 +311,12 @@ static enum weft_rc refuse_unknown(const struct gguf *g, uint32_t n_layer, struc
 static enum weft_rc check_rope_freqs(const struct model *m, struct weft_err *err)
 {
     for (uint64_t i = 0; m->rope_freqs && i < m->rope_freqs->dim[0]; i++) {
+        uint8_t bytes[4];
         float f;
-        quant_dequantize(QUANT_F32, m->rope_freqs->data + 4 * i, &f, 1);
+        enum weft_rc rc = gguf_read(m->file, m->rope_freqs, 4 * i, sizeof bytes, bytes, err);
+        if (rc != WEFT_OK)
+            return rc;
+        quant_dequantize(QUANT_F32, bytes, &f, 1);
         if (!isfinite(f) || f <= 0)
             return refuse(m->file, m->rope_freqs->name_z, gguf_text("%g at %" PRIu64, (double)f, i).s,
                           "must be finite and above 0", err);
