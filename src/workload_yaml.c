@@ -204,7 +204,7 @@ WYAML_READER(wyaml_bool)
 
 WYAML_READER(wyaml_u32)
 {
-    double v;
+    double v = 0;
     enum weft_rc rc = wyaml_number(y, k, node, path, true, &v, err);
     if (rc == WEFT_OK)
         *(uint32_t *)field(k, target) = (uint32_t)v;
@@ -213,7 +213,7 @@ WYAML_READER(wyaml_u32)
 
 WYAML_READER(wyaml_i64)
 {
-    double v;
+    double v = 0;
     enum weft_rc rc = wyaml_number(y, k, node, path, true, &v, err);
     if (rc == WEFT_OK)
         *(int64_t *)field(k, target) = (int64_t)v;
@@ -227,7 +227,7 @@ WYAML_READER(wyaml_real)
 
 WYAML_READER(wyaml_ms)
 {
-    double ms;
+    double ms = 0;
     enum weft_rc rc = wyaml_number(y, k, node, path, false, &ms, err);
     if (rc == WEFT_OK)
         *(int64_t *)field(k, target) = llround(ms * 1e3);

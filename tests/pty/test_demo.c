@@ -59,9 +59,7 @@ static int teardown(void **state)
 
 static void start(const char *const *args)
 {
-    const struct console_options options = {
-        .program = CONSOLE_PROGRAM, .args = args, .rows = 36, .cols = 120};
-    console_start(&con, &options);
+    console_start(&con, &(struct console_options){.args = args, .rows = 36, .cols = 120});
 }
 
 static void play(const char *text)
@@ -81,6 +79,12 @@ static void live(void)
     start(args);
 }
 
+static bool has_no_caption(struct console *c, void *ctx)
+{
+    (void)ctx;
+    return !console_shows(c, "And at the second.");
+}
+
 static void captions_and_chats_follow_the_workload(void **state)
 {
     (void)state;
@@ -89,18 +93,17 @@ static void captions_and_chats_follow_the_workload(void **state)
     console_sees(&con, "▸ 2 first");
     console_sees(&con, "▏What is that?");
     console_sees(&con, "And at the second.");
-    console_loses(&con, "Look at the first one.");
+    assert_false(console_shows(&con, "Look at the first one."));
     console_sees(&con, "▸ 3 second");
     console_sees(&con, "▏Old question");
     console_sees(&con, "▏Old answer");
     console_sees(&con, "▏New question");
     console_sees(&con, "system prompt: Be brief.");
     console_sees(&con, "batch 2/2"); /* the workload's own setting */
-    console_key(&con, KEY_ALT("4"));
-    console_sees(&con, "a prompt of 40 pseudo-random tokens");
+    console_does(&con, KEY_ALT("4"), "a prompt of 40 pseudo-random tokens");
     console_sees(&con, "stopped");
     console_sees(&con, "gone CRITICAL");
-    console_loses(&con, "And at the second.");
+    console_wait(&con, has_no_caption, NULL, "the end of the captions");
     console_key(&con, KEY_F10);
     console_ends(&con);
     char kept[128]; /* nothing */
@@ -112,17 +115,15 @@ static void captions_and_chats_follow_the_workload(void **state)
 static void a_frozen_engine_keeps_the_workload_waiting(void **state)
 {
     (void)state;
-    play("captions: [{at_ms: 0, text: before}, {at_ms: 2500, text: after}]\n"
+    play("captions: [{at_ms: 0, text: before}, {at_ms: 4000, text: after}]\n"
          "requests: [{id: a, text: hello, max_tokens: 4000}]\n");
     console_sees(&con, "before");
-    console_key(&con, KEY_F4);
-    console_sees(&con, "FROZEN");
-    for (double until = pty_now_ms() + 3500; pty_now_ms() < until;)
+    console_does(&con, KEY_F4, "FROZEN");
+    for (double until = pty_now_ms() + 4500; pty_now_ms() < until;)
         pty_pump(&con.pty, 100);
     assert_true(console_shows(&con, "before"));
     assert_false(console_shows(&con, "after"));
-    console_key(&con, KEY_F4);
-    console_sees(&con, "after");
+    console_does(&con, KEY_F4, "after");
 }
 
 /* Sixteen at most are in the list; those behind them run all the same, and one that is over makes room. */
@@ -137,26 +138,21 @@ static void many_requests_share_the_list(void **state)
     console_sees(&con, "batch 20/32");
     console_sees(&con, "SESSIONS 17, 1 busy");
     console_sees(&con, "late");
-    console_loses(&con, "long.0");
-    console_sees(&con, "long.1");
+    assert_false(console_shows(&con, "long.0"));
+    assert_true(console_shows(&con, "long.1"));
 }
 
 static void demo_plays_in_a_running_console(void **state)
 {
     (void)state;
     live();
-    console_key(&con, "/demo nonsense\r");
-    console_sees(&con, "/demo nonsense: there is no such workload");
-    console_key(&con, "/demo\r");
-    console_sees(&con, "two minutes of everything");
-    console_key(&con, "tour");
-    console_loses(&con, "a low request passes");
-    console_key(&con, KEY_ENTER);
-    console_sees(&con, "One chat, alone");
+    console_does(&con, "/demo nonsense\r", "/demo nonsense: there is no such workload");
+    console_does(&con, "/demo\r", "two minutes of everything");
+    console_undoes(&con, "tour", "a low request passes");
+    console_does(&con, KEY_ENTER, "One chat, alone");
     console_sees(&con, "2 alone");
     console_sees(&con, "a weaver");
-    console_key(&con, "/demo aging\r"); /* in its place */
-    console_loses(&con, "One chat, alone");
+    console_undoes(&con, "/demo aging\r", "One chat, alone"); /* in its place */
     console_sees(&con, "stopped");
 }
 
@@ -189,8 +185,7 @@ static void record(void)
 {
     char command[128];
     snprintf(command, sizeof command, "/record %s\r", file);
-    console_key(&con, command);
-    console_sees(&con, "recording; /record again");
+    console_does(&con, command, "recording; /record again");
 }
 
 static const char *word(json_t *result, size_t i, const char *key)
@@ -205,20 +200,14 @@ static void what_happened_becomes_a_workload(void **state)
     (void)state;
     struct stat st;
     live();
-    console_key(&con, "not recorded\r");
-    console_sees(&con, "RUNNING");
+    console_does(&con, "not recorded\r", "RUNNING");
     record();
-    console_key(&con, KEY_F2);
-    console_key(&con, "say \"hi\" \\ {to: me}\r");
-    console_sees(&con, "RUNNING");
-    console_key(&con, "/prio high\r");
-    console_sees(&con, "HIGH · RUNNING");
-    console_key(&con, KEY_ESC);
-    console_sees(&con, "stopped");
-    console_key(&con, "and again\r");
-    console_sees(&con, "HIGH · RUNNING");
-    console_key(&con, "/record\r");
-    console_sees(&con, "2 requests recorded");
+    console_does(&con, KEY_F2, "SESSIONS 2");
+    console_does(&con, "say \"hi\" \\ {to: me}\r", "RUNNING");
+    console_does(&con, "/prio high\r", "HIGH · RUNNING");
+    console_does(&con, KEY_ESC, "stopped");
+    console_does(&con, "and again\r", "HIGH · RUNNING");
+    console_does(&con, "/record\r", "2 requests recorded");
     assert_int_equal(stat(file, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
 
@@ -249,20 +238,15 @@ static void a_file_that_is_there_stays(void **state)
     fclose(f);
     live();
     snprintf(command, sizeof command, "/record %s\r", file);
-    console_key(&con, command);
-    console_sees(&con, "is there already");
+    console_does(&con, command, "is there already");
     snprintf(command, sizeof command, "/record %s/missing/w.yaml\r", dir);
-    console_key(&con, command);
-    console_sees(&con, "recording; /record again");
-    console_key(&con, "hello\r");
-    console_sees(&con, "RUNNING");
-    console_key(&con, "/record\r");
-    console_sees(&con, "No such file or directory");
+    console_does(&con, command, "recording; /record again");
+    console_does(&con, "hello\r", "RUNNING");
+    console_does(&con, "/record\r", "No such file or directory");
     assert_string_equal(contents(), "mine");
     unlink(file);
     snprintf(command, sizeof command, "/record %s\r", file); /* nothing is lost */
-    console_key(&con, command);
-    console_sees(&con, "1 request recorded");
+    console_does(&con, command, "1 request recorded");
     json_decref(replayed());
 }
 
@@ -271,8 +255,7 @@ static void quitting_writes_what_was_recorded(void **state)
     (void)state;
     live();
     record();
-    console_key(&con, "hello\r");
-    console_sees(&con, "RUNNING");
+    console_does(&con, "hello\r", "RUNNING");
     console_key(&con, KEY_F10);
     console_ends(&con);
     json_t *result = replayed();
@@ -285,8 +268,7 @@ static void nothing_asked_leaves_no_file(void **state)
     (void)state;
     live();
     record();
-    console_key(&con, "/record\r");
-    console_sees(&con, "nothing was asked");
+    console_does(&con, "/record\r", "nothing was asked");
     assert_int_not_equal(access(file, F_OK), 0);
 }
 

@@ -15,13 +15,6 @@ enum { PHASE_MS = 40000 };
 
 static struct console con;
 
-static int end(void **state)
-{
-    (void)state;
-    console_end(&con);
-    return 0;
-}
-
 /* The number before "tok/s" in the top line. */
 static double rate_shown(void)
 {
@@ -47,9 +40,7 @@ static void eight_together_make_more_than_one(void **state)
 {
     (void)state;
     static const char *const args[] = {"demo", NULL};
-    const struct console_options options = {
-        .program = CONSOLE_PROGRAM, .rows = 36, .cols = 120, .args = args};
-    console_start(&con, &options);
+    console_start(&con, &(struct console_options){.rows = 36, .cols = 120, .args = args});
     assert_true(pty_wait_text(&con.pty, "One chat, alone", PHASE_MS));
     assert_true(pty_wait_text(&con.pty, "batch 1/8", PHASE_MS));
     assert_true(pty_wait_text(&con.pty, "Once upon a time, by the sea, a weaver", PHASE_MS));
@@ -66,6 +57,6 @@ static void eight_together_make_more_than_one(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test_teardown(eight_together_make_more_than_one, end)};
+    const struct CMUnitTest tests[] = {CONSOLE_TEST(eight_together_make_more_than_one, &con)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,12 +43,6 @@ static int drop(void **state)
     return 0;
 }
 
-static void ask(const char *question)
-{
-    console_key(&con, question);
-    console_key(&con, KEY_ENTER);
-}
-
 static void another_model_is_no_second_class(void **state)
 {
     (void)state;
@@ -59,26 +53,24 @@ static void another_model_is_no_second_class(void **state)
                                 "--set", "sampling.temperature=0",
                                 "--set", "kv.memory_mb=64",
                                 NULL};
-    const struct console_options options = {
-        .program = CONSOLE_PROGRAM, .args = args, .rows = 40, .cols = 120};
+    const struct console_options options = {.args = args, .rows = 40, .cols = 120};
     console_start(&con, &options);
-    ask("/model twin");
+    console_say(&con, "/model twin");
     console_sees(&con, "twin answers from the next message on");
-    ask("Tell me a long story about a fox and a very old river.");
+    console_say(&con, "Tell me a long story about a fox and a very old river.");
     console_sees(&con, "length ·");
-    ask("/continue");
+    console_say(&con, "/continue");
     console_loses(&con, "length ·"); /* it goes on in the same message */
     console_sees(&con, "length ·");
-    console_key(&con, "/clear");
-    console_key(&con, KEY_ENTER);
+    console_say(&con, "/clear");
     console_sees(&con, "cleared");
-    ask("First, say something about the winds of the sea.");
+    console_say(&con, "First, say something about the winds of the sea.");
     console_sees(&con, "40 tokens");
-    ask("Now say something about the mountains and their snow.");
+    console_say(&con, "Now say something about the mountains and their snow.");
     console_sees(&con, "1 busy"); /* this fits still */
     console_loses(&con, "1 busy");
     assert_false(console_shows(&con, "outgrown the context"));
-    ask("And at last say something about the deserts and their sand.");
+    console_say(&con, "And at last say something about the deserts and their sand.");
     console_sees(&con, "outgrown the context");
     console_loses(&con, "1 busy");
     assert_false(console_shows(&con, "INVALID_REQUEST"));

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -20,18 +19,9 @@
 
 static struct console con;
 
-static int end(void **state)
-{
-    (void)state;
-    console_end(&con);
-    return 0;
-}
-
 static void start(const char *const *args)
 {
-    const struct console_options options = {
-        .program = CONSOLE_PROGRAM, .rows = 36, .cols = 120, .args = args};
-    console_start(&con, &options);
+    console_start(&con, &(struct console_options){.rows = 36, .cols = 120, .args = args});
 }
 
 /* The chat in front: what stands right of the gutter. */
@@ -88,12 +78,9 @@ static void two_sessions_at_once(void **state)
     static char first[16384], second[16384];
     const char *const args[] = {"--set", "sampling.max_tokens=1500", "--set", "sampling.temperature=0", NULL};
     start(args);
-    console_key(&con, "Tell me a long story about a river and the town beside it.\r");
-    console_sees(&con, "RUNNING");
-    console_key(&con, KEY_F2);
-    console_sees(&con, "SESSIONS 2");
-    console_key(&con, "Explain in detail how bread is made, step by step.\r");
-    console_sees(&con, "batch 2/16");
+    console_does(&con, "Tell me a long story about a river and the town beside it.\r", "RUNNING");
+    console_does(&con, KEY_F2, "SESSIONS 2");
+    console_does(&con, "Explain in detail how bread is made, step by step.\r", "batch 2/16");
     /* Both make tokens: each chat grows while it is in front, one right after the other, with two in the batch. */
     chat_text(second, sizeof second);
     assert_true(chat_moves(second));
@@ -131,19 +118,16 @@ static void two_sessions_at_once(void **state)
     } while (strcmp(before, after) == 0 && pty_now_ms() < until);
     assert_string_not_equal(before, after); /* steps and rates run on */
 
-    console_key(&con, KEY_F7);
-    console_sees(&con, "HIGH");
-    pty_resize(&con.pty, 24, 80);
+    console_does(&con, KEY_F7, "HIGH");
+    console_resize(&con, 24, 80);
     console_sees(&con, "F1 help");
     console_sees(&con, "HIGH");
-    pty_resize(&con.pty, 60, 200);
+    console_resize(&con, 60, 200);
     console_sees(&con, "LATENCY");
-    console_key(&con, KEY_ESC);
-    console_sees(&con, "stopped");
+    console_does(&con, KEY_ESC, "stopped");
     console_key(&con, KEY_F10);
     console_ends(&con);
-    assert_true(WIFEXITED(con.pty.status));
-    assert_int_equal(WEXITSTATUS(con.pty.status), 0);
+    assert_int_equal(console_exit_status(&con), 0);
 }
 
 static void the_model_answers(void **state)
@@ -151,11 +135,9 @@ static void the_model_answers(void **state)
     (void)state;
     const char *const args[] = {"--set", "sampling.max_tokens=48", "--set", "sampling.temperature=0", NULL};
     start(args);
-    console_key(&con, "What is the capital of France?\r");
-    console_sees(&con, "Paris");
+    console_does(&con, "What is the capital of France?\r", "Paris");
     console_sees(&con, "tok/s \xc2\xb7"); /* the footer under a complete reply */
-    console_key(&con, "What did I ask you about?\r");
-    console_sees(&con, "Fran");
+    console_does(&con, "What did I ask you about?\r", "Fran");
 }
 
 /* The chat from the question on, up to the figures under its reply. */
@@ -180,17 +162,14 @@ static void a_continued_reply_is_the_same(void **state)
     static char whole[16384], pieces[16384];
     const char *const args[] = {"--set", "sampling.max_tokens=48", "--set", "sampling.temperature=0", NULL};
     start(args);
-    console_key(&con, "Explain how bread is made.\r");
-    console_sees(&con, "· 48 tokens");
+    console_does(&con, "Explain how bread is made.\r", "· 48 tokens");
     reply_text(GUTTER "Explain how", whole, sizeof whole);
     console_key(&con, "/set max_tokens 13\r");
-    console_key(&con, "/regen\r");
-    console_sees(&con, "· 13 tokens");
+    console_does(&con, "/regen\r", "· 13 tokens");
     reply_text(GUTTER "Explain how", pieces, sizeof pieces);
     assert_true(strlen(pieces) < strlen(whole));
     console_key(&con, "/set max_tokens 35\r");
-    console_key(&con, "/continue\r");
-    console_sees(&con, "· 35 tokens");
+    console_does(&con, "/continue\r", "· 35 tokens");
     reply_text(GUTTER "Explain how", pieces, sizeof pieces);
     assert_string_equal(pieces, whole);
 }
@@ -205,20 +184,17 @@ static void a_model_that_fails_is_said_on_the_screen(void **state)
     fputs("GGUF, but not really", f);
     fclose(f);
     const char *const args[] = {"-m", path, NULL};
-    const struct console_options options = {
-        .program = CONSOLE_PROGRAM, .rows = 30, .cols = 110, .args = args};
-    console_launch(&con, &options);
+    console_launch(&con, &(struct console_options){.rows = 30, .cols = 110, .args = args});
     console_sees(&con, "FAILED");
     console_sees(&con, "FILE_INVALID");
     console_type(&con, "what I was typing"); /* stays */
-    console_key(&con, KEY_ENTER);
-    console_sees(&con, "MODEL");
+    console_does(&con, KEY_ENTER, "MODEL");
     console_key(&con, KEY_F10);
     console_ends(&con);
     remove(path);
 }
 
-#define TEST(name) cmocka_unit_test_teardown(name, end)
+#define TEST(name) CONSOLE_TEST(name, &con)
 
 int main(void)
 {

@@ -114,22 +114,33 @@ void pty_resize(struct pty *p, int rows, int cols)
     ioctl(p->master, TIOCSWINSZ, &size);
 }
 
-ssize_t pty_pump(struct pty *p, int timeout_ms)
+/* Reads more bytes; as pty_pump. */
+static ssize_t refill(struct pty *p, int timeout_ms)
 {
     struct pollfd f = {p->master, POLLIN, 0};
     if (poll(&f, 1, timeout_ms) <= 0 || !(f.revents & (POLLIN | POLLHUP)))
         return 0;
-    char bytes[65536];
-    ssize_t n = read(p->master, bytes, sizeof bytes);
+    ssize_t n = read(p->master, p->unseen, sizeof p->unseen);
     if (n <= 0)
         return -1;
-    vt_feed(p->vt, bytes, (size_t)n);
-    FILE *f_record = p->record ? fopen(p->record, "ab") : NULL;
-    if (f_record) {
-        fwrite(bytes, 1, (size_t)n, f_record);
-        fclose(f_record);
+    p->at = 0;
+    p->n_unseen = (size_t)n;
+    FILE *record = p->record ? fopen(p->record, "ab") : NULL;
+    if (record) {
+        fwrite(p->unseen, 1, p->n_unseen, record);
+        fclose(record);
     }
     return n;
+}
+
+ssize_t pty_pump(struct pty *p, int timeout_ms)
+{
+    ssize_t n = p->at < p->n_unseen ? 1 : refill(p, timeout_ms);
+    if (n <= 0)
+        return n;
+    size_t fed = vt_feed(p->vt, p->unseen + p->at, p->n_unseen - p->at);
+    p->at += fed;
+    return (ssize_t)fed;
 }
 
 bool pty_settle(struct pty *p, int quiet_ms, int timeout_ms)
@@ -141,19 +152,38 @@ bool pty_settle(struct pty *p, int quiet_ms, int timeout_ms)
     return false;
 }
 
+bool pty_whole_frame(struct pty *p, int timeout_ms)
+{
+    enum { REST_MS = 50 };
+    double end = pty_now_ms() + timeout_ms;
+    ssize_t n;
+    do
+        n = pty_pump(p, vt_in_frame(p->vt) ? REST_MS : 0);
+    while (n >= 0 && (n > 0 || vt_in_frame(p->vt)) && pty_now_ms() < end);
+    return !vt_in_frame(p->vt);
+}
+
 bool pty_wait(struct pty *p, bool (*condition)(struct pty *p, void *ctx), void *ctx, int timeout_ms)
 {
+    enum {
+        LOOK_MS = 50,
+        LAST_MS = 100
+    }; /* conditions may be of more than the screen: look again now and then */
     double end = pty_now_ms() + timeout_ms;
-    while (!condition(p, ctx)) {
+    for (;;) {
+        if (!vt_in_frame(p->vt) && condition(p, ctx))
+            return true;
         double left = end - pty_now_ms();
-        bool quiet = pty_pump(p, left < 50 ? left > 0 ? (int)left + 1 : 0 : 50) <= 0;
-        if (quiet && (left <= 0 || reap(p)) && !condition(p, ctx)) {
-            fprintf(stderr, "not seen within %d ms%s; the screen:\n%s\n", timeout_ms,
-                    p->pid ? "" : ", and the program has ended", vt_text(p->vt));
-            return false;
-        }
+        bool quiet = pty_pump(p, left < LOOK_MS ? left > 0 ? (int)left + 1 : 0 : LOOK_MS) <= 0;
+        bool ended = quiet && reap(p) && pty_pump(p, LAST_MS) <= 0;
+        if (!ended && (!quiet || left > 0))
+            continue;
+        if (condition(p, ctx)) /* of a program that was killed, half a frame is all there will be */
+            return true;
+        fprintf(stderr, "not seen within %d ms%s; the screen:\n%s\n", timeout_ms,
+                p->pid ? "" : ", and the program has ended", vt_text(p->vt));
+        return false;
     }
-    return true;
 }
 
 static bool has_text(struct pty *p, void *text)
@@ -208,6 +238,16 @@ bool pty_modes_restored(struct pty *p)
            memcmp(now.c_cc, p->before.c_cc, sizeof now.c_cc) == 0;
 }
 
+/* Nanoseconds by the kernel's count of a thread: run, and waited for a processor. */
+static bool schedule_of(const char *path, unsigned long long *ran, unsigned long long *waited)
+{
+    FILE *f = fopen(path, "r");
+    bool read = f && fscanf(f, "%llu %llu", ran, waited) == 2;
+    if (f)
+        fclose(f);
+    return read;
+}
+
 double pty_cpu_seconds(const struct pty *p, bool first_alone)
 {
     char path[300];
@@ -215,17 +255,24 @@ double pty_cpu_seconds(const struct pty *p, bool first_alone)
     snprintf(path, sizeof path, "/proc/%d/task", (int)p->pid);
     DIR *tasks = opendir(path);
     for (const struct dirent *t; tasks && (t = readdir(tasks));) {
-        unsigned long long ran = 0;
+        unsigned long long ran, waited;
         if (t->d_name[0] == '.' || (first_alone && atoi(t->d_name) != (int)p->pid))
             continue;
         snprintf(path, sizeof path, "/proc/%d/task/%.32s/schedstat", (int)p->pid, t->d_name);
-        FILE *f = fopen(path, "r");
-        if (f && fscanf(f, "%llu", &ran) == 1)
+        if (schedule_of(path, &ran, &waited))
             ns += (double)ran;
-        if (f)
-            fclose(f);
     }
     if (tasks)
         closedir(tasks);
     return ns / 1e9;
+}
+
+double pty_waited_ms(const struct pty *p)
+{
+    char path[64];
+    unsigned long long ran, theirs = 0, ours = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/schedstat", (int)p->pid, (int)p->pid);
+    schedule_of(path, &ran, &theirs);
+    schedule_of("/proc/self/schedstat", &ran, &ours);
+    return (double)(theirs + ours) / 1e6;
 }

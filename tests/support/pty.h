@@ -21,6 +21,8 @@ struct pty {
     struct termios before; /* modes when the child was started */
     int status;            /* of waitpid, once reaped */
     const char *record;    /* a file that gets every byte read, or NULL */
+    char unseen[65536];    /* bytes that were read, of frames behind the one on the screen */
+    size_t at, n_unseen;
 };
 
 struct pty_options {
@@ -39,12 +41,16 @@ void pty_send(struct pty *p, const char *bytes, size_t n);
 void pty_type(struct pty *p, const char *text); /* NUL-terminated */
 void pty_resize(struct pty *p, int rows, int cols);
 
-/* Reads what comes within timeout_ms, returning at the first bytes; the number of bytes, 0 on timeout, -1 when the
- * terminal is closed. */
+/* Reads what comes within timeout_ms, returning at the first bytes and never beyond the end of a frame, so that none goes by
+ * unseen; the number of bytes, 0 on timeout, -1 when the terminal is closed. */
 ssize_t pty_pump(struct pty *p, int timeout_ms);
-/* Reads until the program has written nothing for quiet_ms; false when it still writes after timeout_ms. */
+/* Reads until the program has written nothing for quiet_ms; false when it still writes after timeout_ms. For "nothing more is
+ * written"; what a test waits for is a condition, below. */
 bool pty_settle(struct pty *p, int quiet_ms, int timeout_ms);
-/* Reads until condition(p, ctx) holds. False, with the screen printed to stderr, when it doesn't within timeout_ms. */
+/* Reads what is there, and on to the end of the frame that was begun (vt_in_frame); false when that doesn't come. */
+bool pty_whole_frame(struct pty *p, int timeout_ms);
+/* Reads until condition(p, ctx) holds, asked of whole frames only: what is on the screen was drawn together. False, with the
+ * screen printed to stderr, when it doesn't within timeout_ms. */
 bool pty_wait(struct pty *p, bool (*condition)(struct pty *p, void *ctx), void *ctx, int timeout_ms);
 /* … until `text` is on the screen, or is not on it any more. */
 bool pty_wait_text(struct pty *p, const char *text, int timeout_ms);
@@ -55,6 +61,8 @@ bool pty_wait_exit(struct pty *p, int timeout_ms);
 bool pty_modes_restored(struct pty *p);
 /* CPU seconds that the child's threads have used (those that still live), or its first thread alone. */
 double pty_cpu_seconds(const struct pty *p, bool first_alone);
+/* Milliseconds that the child's first thread and this one have been ready to run, and no processor was free for them. */
+double pty_waited_ms(const struct pty *p);
 /* Monotonic milliseconds. */
 double pty_now_ms(void);
 

@@ -9,7 +9,7 @@
 
 #include "engine/base/utf8.h"
 
-enum { MODES_MAX = 4096, SEQUENCE_MAX = 64 };
+enum { MODES_MAX = 4096, SEQUENCE_MAX = 64, MODE_FRAME = 2026 };
 
 struct vt {
     VTerm *term;
@@ -19,7 +19,7 @@ struct vt {
     bool cursor_visible;
     bool mode[MODES_MAX];
     size_t bytes;
-    unsigned clears, colours;
+    unsigned clears, colours, frames;
     char sequence[SEQUENCE_MAX]; /* the CSI sequence being read, without "ESC [" */
     size_t n_sequence;
     enum { GROUND, ESCAPE, CSI } scan;
@@ -70,6 +70,8 @@ static void note_sequence(struct vt *vt, char final)
     if (vt->sequence[0] == '?' && (final == 'h' || final == 'l')) {
         for (char *save, *p = strtok_r(vt->sequence + 1, ";", &save); p; p = strtok_r(NULL, ";", &save)) {
             int n = atoi(p);
+            if (n == MODE_FRAME && vt->mode[n] && final == 'l')
+                vt->frames++;
             if (n > 0 && n < MODES_MAX)
                 vt->mode[n] = final == 'h';
         }
@@ -81,7 +83,7 @@ static void note_sequence(struct vt *vt, char final)
     } else if (final == 'm') {
         for (char *save, *p = strtok_r(vt->sequence, ";", &save); p; p = strtok_r(NULL, ";", &save)) {
             int n = atoi(p);
-            if ((n >= 30 && n <= 38) || (n >= 40 && n <= 48) || (n >= 90 && n <= 107)) {
+            if ((n >= 30 && n <= 49) || (n >= 90 && n <= 107)) { /* 39 and 49 too: back to the default ones */
                 vt->colours++;
                 break;
             }
@@ -109,15 +111,18 @@ static void scan(struct vt *vt, char c)
     }
 }
 
-void vt_feed(struct vt *vt, const char *bytes, size_t n)
+size_t vt_feed(struct vt *vt, const char *bytes, size_t n)
 {
-    vt->bytes += n;
+    const unsigned frames = vt->frames;
+    size_t i = 0;
     /* Byte by byte, so that the scanner sees the cursor where each sequence finds it. */
-    for (size_t i = 0; i < n; i++) {
+    for (; i < n && vt->frames == frames; i++) {
         scan(vt, bytes[i]);
         vterm_input_write(vt->term, bytes + i, 1);
     }
+    vt->bytes += i;
     vterm_screen_flush_damage(vt->screen);
+    return i;
 }
 
 void vt_resize(struct vt *vt, int rows, int cols)
@@ -125,6 +130,13 @@ void vt_resize(struct vt *vt, int rows, int cols)
     vt->rows = rows;
     vt->cols = cols;
     vterm_set_size(vt->term, rows, cols);
+}
+
+void vt_wipe(struct vt *vt)
+{
+    static const char erase[] = "\x1b[2J"; /* past the counters */
+    vterm_input_write(vt->term, erase, sizeof erase - 1);
+    vterm_screen_flush_damage(vt->screen);
 }
 
 void vt_size(const struct vt *vt, int *rows, int *cols)
@@ -231,6 +243,16 @@ bool vt_cursor_visible(const struct vt *vt)
 bool vt_mode(const struct vt *vt, int n)
 {
     return n > 0 && n < MODES_MAX && vt->mode[n];
+}
+
+bool vt_in_frame(const struct vt *vt)
+{
+    return vt->mode[MODE_FRAME];
+}
+
+unsigned vt_frames(const struct vt *vt)
+{
+    return vt->frames;
 }
 
 size_t vt_bytes(const struct vt *vt)

@@ -23,6 +23,9 @@
 
 #define PASTE_ON  "\x1b[?2004h"
 #define PASTE_OFF "\x1b[?2004l"
+#define FRAME_ON                                                                                             \
+    "\x1b[?2026h" /* synchronized output: terminals that know it show a frame whole or not at all */
+#define FRAME_OFF "\x1b[?2026l"
 #define MOUSE_ON  "\x1b[?1000h\x1b[?1006h"
 #define MOUSE_OFF "\x1b[?1006l\x1b[?1002l\x1b[?1000l"
 
@@ -39,10 +42,11 @@ struct pen {
 struct terminal {
     SCREEN *screen;
     int w, h, n_colours;
-    bool mouse;            /* taken */
-    bool utf8, everything; /* everything: the next frame clears and draws all */
-    struct grid shown;     /* what the terminal shows */
-    struct theme theme;    /* that the pens were made from */
+    bool mouse; /* taken */
+    bool utf8;
+    bool everything, clear; /* the next frame draws all cells; and clears the screen before */
+    struct grid shown;      /* what the terminal shows */
+    struct theme theme;     /* that the pens were made from */
     struct pen pens[STYLE_COUNT];
     struct decoder decoder;
 };
@@ -90,7 +94,7 @@ static size_t add_capability(char *to, size_t n, size_t size, const char *name)
 /* What puts a terminal right that was left in the middle of a frame. */
 static size_t restore_string(char *to, size_t size)
 {
-    size_t n = (size_t)snprintf(to, size, "%s%s", PASTE_OFF, MOUSE_OFF);
+    size_t n = (size_t)snprintf(to, size, "%s%s%s", FRAME_OFF, PASTE_OFF, MOUSE_OFF);
     static const char *const order[] = {"sgr0", "op", "rmacs", "cnorm", "rmkx", "rmcup"};
     for (size_t i = 0; i < sizeof order / sizeof *order; i++)
         if (strcmp(order[i], "op") != 0 || !getenv("NO_COLOR"))
@@ -185,7 +189,7 @@ enum weft_rc term_open(struct terminal **out, struct weft_err *err)
     guard_arm(STDIN_FILENO, &modes, restore, restore_string(restore, sizeof restore));
     t->utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
     t->n_colours = count_colours();
-    t->everything = true;
+    t->everything = t->clear = true;
     getmaxyx(stdscr, t->h, t->w);
     leaveok(stdscr, FALSE);
     scrollok(stdscr, FALSE);
@@ -298,6 +302,15 @@ static void put_cell(struct terminal *t, int x, int y, const struct cell *c)
     }
 }
 
+_Static_assert(sizeof(struct cell) == TEXT_CLUSTER_CPS * sizeof(uint32_t) + sizeof(style_t) + 2,
+               "rows of cells are compared as bytes: no padding");
+
+/* Whether two cells look alike; how frames join is not seen. */
+static bool alike(const struct cell *a, const struct cell *b)
+{
+    return memcmp(a->cp, b->cp, sizeof a->cp) == 0 && a->style == b->style && a->width == b->width;
+}
+
 /* Hands ncurses the cells that changed; true when there were any. */
 static bool put_changes(struct terminal *t, const struct grid *g, int w, int h)
 {
@@ -305,12 +318,14 @@ static bool put_changes(struct terminal *t, const struct grid *g, int w, int h)
     for (int y = 0; y < h; y++) {
         const struct cell *row = g->cells + (size_t)y * (size_t)g->w;
         struct cell *old = t->shown.cells + (size_t)y * (size_t)t->shown.w;
+        if (!t->everything && memcmp(row, old, (size_t)w * sizeof *row) == 0)
+            continue; /* as most rows are */
         for (int x = 0; x < w; x++) {
-            if (!t->everything && memcmp(row[x].cp, old[x].cp, sizeof row[x].cp) == 0 &&
-                row[x].style == old[x].style && row[x].width == old[x].width)
+            bool same = !t->everything && alike(&row[x], &old[x]);
+            old[x] = row[x];
+            if (same)
                 continue;
             changed = true;
-            old[x] = row[x];
             if (row[x].width)
                 put_cell(t, x, y, &row[x]);
         }
@@ -330,18 +345,19 @@ bool term_present(struct terminal *t, const struct grid *g, const struct theme *
         if (!grid_resize(&t->shown, t->w, t->h))
             return false;
         t->shown.cursor_x = -2; /* unlike any */
-        t->everything = true;
+        t->everything = t->clear = true;
     }
-    if (t->everything) {
+    if (t->everything)
         erase();
+    if (t->clear)
         clearok(curscr, TRUE);
-    }
     bool changed = put_changes(t, g, w, h) || t->everything;
     bool moved = g->cursor_x != t->shown.cursor_x || g->cursor_y != t->shown.cursor_y;
-    t->everything = false;
+    t->everything = t->clear = false;
     if (!changed && !moved)
         return false;
     bool visible = g->cursor_x >= 0 && g->cursor_x < w && g->cursor_y >= 0 && g->cursor_y < h;
+    write_all(FRAME_ON, sizeof FRAME_ON - 1);
     curs_set(visible ? 1 : 0);
     if (visible)
         move(g->cursor_y, g->cursor_x);
@@ -349,6 +365,7 @@ bool term_present(struct terminal *t, const struct grid *g, const struct theme *
     t->shown.cursor_y = g->cursor_y;
     wnoutrefresh(stdscr);
     doupdate();
+    write_all(FRAME_OFF, sizeof FRAME_OFF - 1);
     return true;
 }
 
@@ -359,12 +376,12 @@ void term_resized(struct terminal *t)
         return;
     resizeterm(size.ws_row, size.ws_col);
     getmaxyx(stdscr, t->h, t->w);
-    t->everything = true;
+    t->everything = t->clear = true;
 }
 
 void term_redraw(struct terminal *t)
 {
-    t->everything = true;
+    t->everything = t->clear = true;
 }
 
 void term_mouse(struct terminal *t, bool on)
@@ -424,5 +441,5 @@ void term_continued(struct terminal *t)
     doupdate(); /* enters the alternate screen, before anything is drawn or hidden */
     take_over(t);
     term_resized(t);
-    t->everything = true;
+    t->everything = t->clear = true;
 }

@@ -32,7 +32,9 @@ int term_colours(const struct terminal *t);
 bool term_utf8(const struct terminal *t); /* the locale's encoding */
 
 /* Shows the grid (of term_size's size; a smaller or larger one is clipped) and places the cursor. Writes
- * nothing when nothing changed. At most one write burst a call. Returns whether anything was written. */
+ * nothing when nothing changed. At most one write burst a call, between the marks of synchronized output (mode 2026). The
+ * screen is cleared before the first frame, after term_resized, term_redraw and a suspension, and never else. Returns whether
+ * anything was written. */
 bool term_present(struct terminal *t, const struct grid *g, const struct theme *theme);
 /* After SIGWINCH: takes over the new size, and the next term_present draws everything. */
 void term_resized(struct terminal *t);
