@@ -15,8 +15,8 @@
 #define WEFT_VERSION "0.1.0"
 
 const struct cli_verb *const cli_verbs[] = {
-    &cli_generate, &cli_replay,  &cli_demo,   &cli_tokenize, &cli_detokenize, &cli_score, &cli_bench,
-    &cli_models,   &cli_devices, &cli_config, NULL,
+    &cli_generate, &cli_replay, &cli_demo,    &cli_tokenize, &cli_detokenize, &cli_score,
+    &cli_bench,    &cli_models, &cli_devices, &cli_cache,    &cli_config,     NULL,
 };
 
 /* clang-format off */

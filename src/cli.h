@@ -37,6 +37,8 @@ struct cli_options {
     bool profile;
     /* config */
     bool print, defaults;
+    /* cache */
+    bool clear;
     /* demo; with sim */
     bool list;
     /* replay; with sim */
@@ -80,8 +82,8 @@ struct cli_verb {
     bool brings_settings; /* its input has some, so it calls cli_configure and config_check itself */
 };
 
-extern const struct cli_verb cli_bench, cli_config, cli_console, cli_demo, cli_detokenize, cli_devices,
-    cli_generate, cli_models, cli_replay, cli_score, cli_tokenize;
+extern const struct cli_verb cli_bench, cli_cache, cli_config, cli_console, cli_demo, cli_detokenize,
+    cli_devices, cli_generate, cli_models, cli_replay, cli_score, cli_tokenize;
 
 /* Ended by NULL; the console, which has no name on the command line, isn't in it. */
 extern const struct cli_verb *const cli_verbs[];

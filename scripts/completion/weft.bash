@@ -2,7 +2,7 @@
 
 _weft() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb='' word
-    local verbs='generate replay demo tokenize detokenize score bench models devices config'
+    local verbs='generate replay demo tokenize detokenize score bench models devices cache config'
     local common='--model --device --precision --config --set --log-level --json --quiet --help'
     local -A options=(
         [generate]='--prompt --chat --ids --batch --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --seed --stop --ignore-eos --stream --logprobs --priority'
@@ -14,6 +14,7 @@ _weft() {
         [bench]='--batch --prompt --gen --profile'
         [models]=''
         [devices]=''
+        [cache]='--clear'
         [config]='--print --defaults'
     )
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do

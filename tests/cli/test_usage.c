@@ -14,8 +14,8 @@
 
 static struct cli_rig rig;
 
-static const char *const verbs[] = {"generate", "replay", "demo",   "tokenize", "detokenize",
-                                    "score",    "bench",  "models", "devices",  "config"};
+static const char *const verbs[] = {"generate", "replay", "demo",    "tokenize", "detokenize", "score",
+                                    "bench",    "models", "devices", "cache",    "config"};
 enum { N_VERBS = sizeof verbs / sizeof verbs[0] };
 
 /* The error object that --json prints with statuses 1 to 4. */
