@@ -33,7 +33,10 @@ static const char *type_name(cl_device_type t)
     return t & CL_DEVICE_TYPE_CPU ? "cpu" : t & CL_DEVICE_TYPE_GPU ? "gpu" : "accelerator";
 }
 
-/* Usable: little-endian, a compiler, and fused multiply-add on float32 (results rest on it). */
+/*
+ * Usable: little-endian, a compiler, infinities. Results rest on fused multiply-add, but fma() rounds once by the language's
+ * own rules, whatever CL_FP_FMA says: Intel's CPU runtime doesn't set it for float32, and fuses.
+ */
 static void judge(cl_device_id d, struct exec_cl_device *info)
 {
     cl_bool available = CL_FALSE, compiler = CL_FALSE, little = CL_FALSE;
@@ -45,7 +48,6 @@ static void judge(cl_device_id d, struct exec_cl_device *info)
     const char *why = !available              ? "not available"
                       : !compiler             ? "its runtime has no compiler"
                       : !little               ? "big-endian"
-                      : !(fp & CL_FP_FMA)     ? "no fused multiply-add on float32"
                       : !(fp & CL_FP_INF_NAN) ? "no infinities and NaN"
                                               : NULL;
     info->usable = !why;
