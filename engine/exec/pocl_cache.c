@@ -33,10 +33,16 @@ struct pocl_seal {
     size_t n, cap;
 };
 
+/* A file that PoCL only writes to. It stays where it is: removing it would count as use of its program. */
+static bool is_stamp(const char *name)
+{
+    return strcmp(name, "last_accessed") == 0;
+}
+
 /* Files that PoCL rewrites or leaves behind; they decide nothing. */
 static bool is_noise(const char *name)
 {
-    return strcmp(name, "last_accessed") == 0 || strncmp(name, "tempfile", 8) == 0;
+    return is_stamp(name) || strncmp(name, "tempfile", 8) == 0;
 }
 
 /* ---- the seal's text: a head, a line "BYTES HASH PATH" for each file, and a hash of all that ---- */
@@ -166,7 +172,7 @@ static bool prune(int dir_fd, const struct pocl_seal *seal)
     bool good = tree != NULL;
     unsigned n = 0;
     for (FTSENT *e; tree && (e = fts_read(tree)) != NULL;) {
-        if (e->fts_info == FTS_D || e->fts_info == FTS_DP || is_sealed(seal, e))
+        if (e->fts_info == FTS_D || e->fts_info == FTS_DP || is_stamp(e->fts_name) || is_sealed(seal, e))
             continue;
         n += !is_noise(e->fts_name);
         good = remove(e->fts_accpath) == 0 && good;
