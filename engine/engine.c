@@ -17,6 +17,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
+#include "engine/base/thread.h"
 #include "engine/engine_internal.h"
 
 enum {
@@ -219,6 +220,7 @@ static void *engine_main(void *arg)
 {
     struct engine *e = arg;
     pthread_setname_np(pthread_self(), "weft-engine");
+    thread_give_way(e->cfg.nice); /* before there is a device, whose threads inherit it */
     bring_up(e);
     serve(e);
     drain(e);

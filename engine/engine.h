@@ -216,6 +216,8 @@ struct engine_event *engine_inbox_take(struct engine_inbox *in);
 void engine_inbox_wait(struct engine_inbox *in, int timeout_ms);
 void engine_event_free(struct engine_event *ev);
 
+/* A seed as engine_submit takes one for a request that has none (-1). */
+int64_t engine_new_seed(void);
 /* What engine_submit would refuse at once (INVALID_REQUEST); but whether the id is free. Any thread, no engine needed. */
 enum weft_rc engine_check(const struct engine_request *rq, struct weft_err *err);
 /* Checks what can be checked at once (INVALID_REQUEST) and queues the request; its id is written to id_out
@@ -230,6 +232,8 @@ void engine_freeze(struct engine *e, bool frozen);
 void engine_step(struct engine *e);
 /* Copies the latest snapshot. The struct must be zeroed before its first use and is reused across calls. */
 void engine_snapshot(struct engine *e, struct snapshot *out);
+/* The same when there is a newer one than that in *s, which came from here; false: there is none, and *s is as it was. */
+bool engine_snapshot_update(struct engine *e, struct snapshot *s);
 /* The same as it was when that step had ended: one of the last 1,000 (engine_history.h). False: it isn't kept. Any
  * thread. */
 bool engine_snapshot_at(struct engine *e, uint64_t step, struct snapshot *out);

@@ -62,7 +62,7 @@ struct engine_history {
 static const struct {
     size_t from, to;
 } spans[] = {
-    {offsetof(struct snapshot, seq), offsetof(struct snapshot, steps)},
+    {offsetof(struct snapshot, seq), offsetof(struct snapshot, n_steps)},
     {offsetof(struct snapshot, n_queue), offsetof(struct snapshot, queue)},
     {offsetof(struct snapshot, n_running), offsetof(struct snapshot, running)},
     {offsetof(struct snapshot, max_batch_size), offsetof(struct snapshot, blocks)},
@@ -282,11 +282,12 @@ static void get_blocks(const struct record *r, struct snapshot *out)
 
 static void get_steps(const struct engine_history *h, uint64_t last, struct snapshot *out)
 {
-    out->n_steps = 0;
+    out->n_steps = out->first_step = 0;
+    out->steps_ended = 0; /* engine_snapshot, if it is to fill this one again, has to begin anew */
     for (uint64_t k = last < SNAP_STEPS ? 1 : last - SNAP_STEPS + 1; k <= last; k++) {
         const struct record *r = find(h, k);
         if (r)
-            memcpy(&out->steps[out->n_steps++], r->data + r->at_step, r->at_requests - r->at_step);
+            memcpy(&out->step_ring[out->n_steps++], r->data + r->at_step, r->at_requests - r->at_step);
     }
 }
 

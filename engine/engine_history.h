@@ -27,7 +27,7 @@ enum weft_rc engine_history_create(struct engine_history **out, struct weft_err 
 void engine_history_destroy(struct engine_history *h); /* NULL allowed */
 
 /*
- * Keeps `now`, which was taken when `step` had ended; steps come in order. now->steps isn't looked at. events_seen and
+ * Keeps `now`, which was taken when `step` had ended; steps come in order. now->step_ring isn't looked at. events_seen and
  * rates_seen count all there ever were: so many of now's as are new since the last call are kept. Out of memory: this
  * step is missing. The engine thread.
  */

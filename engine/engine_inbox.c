@@ -69,17 +69,35 @@ static void signal_reader(const struct engine_inbox *in)
         ;
 }
 
-/* Under the lock. True when the reader is to be told. */
-static bool append(struct engine_inbox *in, struct engine_event *ev)
+/* Under the lock. */
+static void append(struct engine_inbox *in, struct engine_event *ev)
 {
-    bool was_empty = !in->head;
+    in->untold |= !in->head;
     ev->next = NULL;
     if (in->tail)
         in->tail->next = ev;
     else
         in->head = ev;
     in->tail = ev;
-    return was_empty;
+}
+
+/* Under the lock: whether the reader is to be told now, which is then said to be done. */
+static bool take_untold(struct engine_inbox *in)
+{
+    bool untold = in->untold;
+    in->untold = false;
+    return untold;
+}
+
+void inbox_tell(struct engine_inbox *in)
+{
+    if (!in)
+        return;
+    pthread_mutex_lock(&in->lock);
+    bool tell = take_untold(in);
+    pthread_mutex_unlock(&in->lock);
+    if (tell)
+        signal_reader(in);
 }
 
 void inbox_push(struct engine_inbox *in, struct engine_event *ev)
@@ -92,8 +110,10 @@ void inbox_push(struct engine_inbox *in, struct engine_event *ev)
     bool tell = false;
     pthread_mutex_lock(&in->lock);
     bool keep = !in->closed;
-    if (keep)
-        tell = append(in, ev);
+    if (keep) {
+        append(in, ev);
+        tell = take_untold(in);
+    }
     pthread_mutex_unlock(&in->lock);
     if (tell)
         signal_reader(in);
@@ -137,7 +157,6 @@ void ticket_send_tokens(struct ticket *t, int64_t now_us)
     struct reply *r = &t->reply;
     struct engine_inbox *in = t->inbox;
     size_t ready = reply_n_ready(r);
-    bool tell = false;
     if (!t->stream || !in || ready <= r->n_sent)
         return;
     pthread_mutex_lock(&in->lock);
@@ -152,7 +171,7 @@ void ticket_send_tokens(struct ticket *t, int64_t now_us)
             memcpy(ie->ev.id, t->rq.id, sizeof ie->ev.id);
             ie->ev.tag = t->tag;
             ie->ev.first_index = (uint32_t)r->n_sent;
-            tell = append(in, &ie->ev);
+            append(in, &ie->ev);
             t->open = ie;
             t->open_take = in->n_takes;
         }
@@ -161,8 +180,6 @@ void ticket_send_tokens(struct ticket *t, int64_t now_us)
         engine_event_free(&ie->ev);
     }
     pthread_mutex_unlock(&in->lock);
-    if (tell)
-        signal_reader(in);
 }
 
 /* ---- the reader's side ---- */
@@ -229,6 +246,7 @@ struct engine_event *engine_inbox_take(struct engine_inbox *in)
     pthread_mutex_lock(&in->lock);
     struct engine_event *list = in->head;
     in->head = in->tail = NULL;
+    in->untold = false;
     in->n_takes++;
     pthread_mutex_unlock(&in->lock);
     return list;

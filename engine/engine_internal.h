@@ -57,6 +57,7 @@ struct engine_inbox {
     pthread_mutex_t lock;
     int fd; /* eventfd: readable while events may be there */
     struct engine_event *head, *tail;
+    bool untold; /* there are some, and the reader doesn't know of any: inbox_tell */
     /* How often the reader emptied it: tells a ticket whether its last event is still here. */
     uint64_t n_takes;
     bool closed;                      /* what is pushed now is dropped */
@@ -74,6 +75,8 @@ void inbox_ref(struct engine_inbox *in);
 void inbox_unref(struct engine_inbox *in); /* NULL allowed */
 /* Queues an event, which the inbox then owns. NULL inbox: nobody waits for it; logged and freed. */
 void inbox_push(struct engine_inbox *in, struct engine_event *ev);
+/* Wakes the reader when there is something that it wasn't told of. NULL allowed. */
+void inbox_tell(struct engine_inbox *in);
 struct engine_event *inbox_event_create(enum engine_event_type type); /* NULL: out of memory */
 
 /* ---- replies ---- */
@@ -156,7 +159,9 @@ void ticket_destroy(struct ticket *t);
 /* Prompt → ids, and room for the output. INVALID_REQUEST when there is nothing in it or it can't fit. */
 enum weft_rc ticket_prepare(struct ticket *t, const struct model *m, const struct exec_info *x,
                             struct weft_err *err);
-/* Sends what of the reply can be shown, merged into the last TOKENS event when its reader hasn't taken that yet. */
+/* Queues what of the reply can be shown, merged into the last TOKENS event when its reader hasn't taken that yet. The reader
+ * isn't told: that is done once for all tokens of a step (inbox_tell), which would otherwise wake it as often as there are
+ * sequences. */
 void ticket_send_tokens(struct ticket *t, int64_t now_us);
 /* The last event; the ticket's output moves into it. */
 void ticket_send_reject(struct ticket *t, const struct weft_err *why, const char *model, int64_t now_us);
@@ -188,8 +193,7 @@ struct unit {
 /* Three snapshots go round: one is filled, one is the latest, one is being read; so that neither side waits. */
 enum { PUB_BUFFERS = 3, PUB_FRESH = 4 };
 struct pub_buffer {
-    struct snapshot s; /* steps[] is a ring here: step k is at k % SNAP_STEPS */
-    uint64_t have;     /* steps up to this one are in the ring as they ended */
+    struct snapshot s;
     size_t cap_blocks;
 };
 
@@ -242,7 +246,7 @@ struct engine {
     bool clock_stopped; /* frozen, and not within a step */
     uint32_t steps_due; /* steps asked for while frozen */
 
-    struct snap_step steps[SNAP_STEPS]; /* ring: step k is at k % SNAP_STEPS */
+    struct snap_step steps[SNAP_STEPS]; /* a ring: see engine_step_slot */
     uint64_t step;                      /* last step begun */
     bool in_flight;
     uint64_t slots_used;                   /* bit i: row i of the timeline is held */
@@ -329,6 +333,11 @@ enum weft_rc engine_pub_init(struct engine *e, struct weft_err *err);
 void engine_pub_deinit(struct engine *e);
 void engine_publish(struct engine *e);
 void engine_sample_stats(struct engine *e); /* does something each 250 ms of engine time */
+/* Where step k (from 1) is in the rings of engine and snapshots. */
+static inline size_t engine_step_slot(uint64_t k)
+{
+    return (size_t)((k - 1) % SNAP_STEPS);
+}
 struct snap_step *engine_step_begin(struct unit *u, const struct plan *plan, int64_t now_us);
 
 /* engine_trace.c: notes what happens, for snapshots. A preempted request must hold its slot still. */

@@ -3,8 +3,8 @@
  *
  * Three buffers go round by atomic exchange: the engine fills one and swaps it for `latest`; a reader swaps
  * its own for `latest` when that is fresh. So the engine never waits for a reader, and a reader only for
- * other readers. As a buffer comes back some publications old, the engine brings its ring of steps up to date
- * from its own; all else is written anew, and only as far as it is filled.
+ * other readers. Steps, which are the bulk of a snapshot, are a ring in each of them: whoever fills one brings it up to
+ * date by the steps that it hasn't yet. All else is written anew, and only as far as it is filled.
  */
 #include <math.h>
 #include <stddef.h>
@@ -58,7 +58,7 @@ void engine_pub_deinit(struct engine *e)
 struct snap_step *engine_step_begin(struct unit *u, const struct plan *plan, int64_t now_us)
 {
     struct engine *e = u->engine;
-    struct snap_step *s = &e->steps[++e->step % SNAP_STEPS];
+    struct snap_step *s = &e->steps[engine_step_slot(++e->step)];
     s->step = e->step;
     s->model = u->index;
     s->start_us = now_us;
@@ -89,6 +89,21 @@ static void copy_step(struct snap_step *dst, const struct snap_step *src)
 {
     uint32_t n = src->n_items < SNAP_STEP_ITEMS ? src->n_items : SNAP_STEP_ITEMS;
     memcpy(dst, src, offsetof(struct snap_step, items) + n * sizeof *src->items);
+}
+
+/* Brings the steps of a snapshot up to `last`, from a ring that has them. A snapshot that is ahead is another engine's. */
+static void update_steps(struct snapshot *s, const struct snap_step ring[SNAP_STEPS], uint64_t last,
+                         bool in_flight)
+{
+    uint64_t have = s->steps_ended <= last ? s->steps_ended : 0;
+    uint64_t oldest = last > SNAP_STEPS ? last - SNAP_STEPS : 0; /* not kept any more, nor all before it */
+    for (uint64_t k = (have > oldest ? have : oldest) + 1; k <= last; k++)
+        copy_step(&s->step_ring[engine_step_slot(k)], &ring[engine_step_slot(k)]);
+    s->steps_ended = in_flight ? last - 1 : last;
+    s->step = last;
+    s->in_flight = in_flight;
+    s->n_steps = (uint32_t)(last - oldest);
+    s->first_step = (uint32_t)engine_step_slot(oldest + 1);
 }
 
 /* ---- what is sampled at a steady pace ---- */
@@ -359,19 +374,6 @@ static void fill_identity(const struct engine *e, struct snapshot *s)
                     (!e->cfg.limit_memory || !resource_accepts(&e->resource, PRIO_NORMAL, NULL));
 }
 
-static void fill_steps(const struct engine *e, struct pub_buffer *b)
-{
-    struct snapshot *s = &b->s;
-    uint64_t oldest =
-        e->step > SNAP_STEPS ? e->step - SNAP_STEPS : 0; /* not kept any more, nor all before it */
-    for (uint64_t k = (b->have > oldest ? b->have : oldest) + 1; k <= e->step; k++)
-        copy_step(&s->steps[k % SNAP_STEPS], &e->steps[k % SNAP_STEPS]);
-    b->have = e->in_flight ? e->step - 1 : e->step;
-    s->step = e->step;
-    s->in_flight = e->in_flight;
-    s->n_steps = (uint32_t)(e->step < SNAP_STEPS ? e->step : SNAP_STEPS);
-}
-
 void engine_publish(struct engine *e)
 {
     struct pub_buffer *b = &e->pub[e->filling];
@@ -383,7 +385,7 @@ void engine_publish(struct engine *e)
     s->now_us = now;
     s->uptime_us = clock_now_us() - e->start_real_us;
     fill_identity(e, s);
-    fill_steps(e, b);
+    update_steps(s, e->steps, e->step, e->in_flight);
     look_at_queue(e, &c, now);
     s->n_queue = e->n_queue;
     memcpy(s->queue, e->queue, e->n_queue * sizeof *e->queue);
@@ -399,7 +401,8 @@ void engine_publish(struct engine *e)
     s->n_events = e->n_events;
     memcpy(s->events, e->events, e->n_events * sizeof *e->events);
     if (!e->in_flight && e->step > e->kept_step)
-        engine_history_add(e->history, s, &e->steps[e->step % SNAP_STEPS], e->events_seen, e->rates_seen);
+        engine_history_add(e->history, s, &e->steps[engine_step_slot(e->step)], e->events_seen,
+                           e->rates_seen);
     e->kept_step = e->in_flight ? e->kept_step : e->step;
     e->filling = atomic_exchange(&e->latest, e->filling | PUB_FRESH) & ~(unsigned)PUB_FRESH;
 }
@@ -411,9 +414,8 @@ static void copy_out(const struct snapshot *s, struct snapshot *out)
 {
     struct snap_block *blocks = out->blocks;
     size_t cap = out->cap_blocks;
-    memcpy(out, s, offsetof(struct snapshot, steps));
-    for (uint32_t i = 0; i < s->n_steps; i++)
-        copy_step(&out->steps[i], &s->steps[(s->step - s->n_steps + 1 + i) % SNAP_STEPS]);
+    memcpy(out, s, offsetof(struct snapshot, step));
+    update_steps(out, s->step_ring, s->step, s->in_flight);
     out->n_queue = s->n_queue;
     out->queue_total = s->queue_total;
     memcpy(out->queue, s->queue, s->n_queue * sizeof *s->queue);
@@ -433,13 +435,30 @@ static void copy_out(const struct snapshot *s, struct snapshot *out)
     out->cap_blocks = (uint32_t)cap;
 }
 
+/* The readers' buffer, with the latest in it. Under reader_lock. */
+static const struct snapshot *latest(struct engine *e)
+{
+    if (atomic_load(&e->latest) & PUB_FRESH)
+        e->reading = atomic_exchange(&e->latest, e->reading) & ~(unsigned)PUB_FRESH;
+    return &e->pub[e->reading].s;
+}
+
 void engine_snapshot(struct engine *e, struct snapshot *out)
 {
     pthread_mutex_lock(&e->reader_lock);
-    if (atomic_load(&e->latest) & PUB_FRESH)
-        e->reading = atomic_exchange(&e->latest, e->reading) & ~(unsigned)PUB_FRESH;
-    copy_out(&e->pub[e->reading].s, out);
+    copy_out(latest(e), out);
     pthread_mutex_unlock(&e->reader_lock);
+}
+
+bool engine_snapshot_update(struct engine *e, struct snapshot *s)
+{
+    pthread_mutex_lock(&e->reader_lock);
+    const struct snapshot *now = latest(e);
+    bool newer = now->seq != s->seq;
+    if (newer)
+        copy_out(now, s);
+    pthread_mutex_unlock(&e->reader_lock);
+    return newer;
 }
 
 bool engine_snapshot_at(struct engine *e, uint64_t step, struct snapshot *out)

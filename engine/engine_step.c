@@ -224,6 +224,8 @@ static void sample_all(struct engine *e, const struct plan *plan, const struct e
             generate(e, t, &out->rows[row + item->n_logits - 1], &e->results[i], now_us);
         row += item->n_logits;
     }
+    for (uint32_t i = 0; i < plan->n_items; i++)
+        inbox_tell(ticket_of(plan->items[i].req)->inbox);
 }
 
 /* ---- failure ---- */

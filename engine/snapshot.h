@@ -147,10 +147,11 @@ struct snapshot {
     uint32_t n_models;
     struct snap_model models[SNAP_MODELS]; /* the default first */
 
-    uint64_t step;  /* steps ended or in flight */
-    bool in_flight; /* steps[n_steps-1] is under way */
-    uint32_t n_steps;
-    struct snap_step steps[SNAP_STEPS]; /* oldest first */
+    uint64_t step;                          /* steps ended or in flight */
+    bool in_flight;                         /* the last of the steps is under way */
+    uint32_t n_steps, first_step;           /* how many are kept, and where the oldest is */
+    struct snap_step step_ring[SNAP_STEPS]; /* snapshot_step finds them */
+    uint64_t steps_ended; /* engine_snapshot's: up to this one they are here as they ended */
 
     uint32_t n_queue, queue_total; /* n_queue of queue_total are listed, in admission order */
     struct snap_request queue[SNAP_QUEUE];
@@ -180,6 +181,12 @@ struct snapshot {
     uint32_t n_events;                     /* the latest, of all there ever were */
     struct snap_event events[SNAP_EVENTS]; /* oldest first */
 };
+
+/* The i-th of its n_steps steps, oldest first. */
+static inline const struct snap_step *snapshot_step(const struct snapshot *s, uint32_t i)
+{
+    return &s->step_ring[(s->first_step + i) % SNAP_STEPS];
+}
 
 /* Frees what the snapshot holds (not the struct itself). */
 static inline void snapshot_free(struct snapshot *s)

@@ -13,10 +13,15 @@
 
 enum { LABEL_W = 3, TIMES_MIN_H = 4, TIMES_MAX_H = 7, LEGEND_MIN_H = 2 };
 
-/* The steps on show: `columns` of them from steps[first] on. */
+/* The steps on show: `columns` of them, from the snapshot's step `first` on. */
 struct window {
     int first, columns;
 };
+
+static const struct snap_step *step_at(const struct view *v, int i)
+{
+    return snapshot_step(v->snap, (uint32_t)i);
+}
 
 /* How many steps back from the newest the pane is scrolled. */
 static int steps_back(const struct view *v)
@@ -47,7 +52,7 @@ static int slots_of(const struct view *v, const struct window *w)
 {
     int slots = 0;
     for (int i = 0; i < w->columns; i++) {
-        const struct snap_step *s = &v->snap->steps[w->first + i];
+        const struct snap_step *s = step_at(v, w->first + i);
         for (uint32_t k = 0; k < items_of(s); k++)
             slots = s->items[k].slot + 1 > slots ? s->items[k].slot + 1 : slots;
         for (uint32_t k = 0; k < preempted_of(s); k++)
@@ -106,7 +111,7 @@ static void draw_legend(const struct view *v, struct grid *g, struct rect row)
 static void draw_labels(const struct view *v, struct grid *g, struct rect body, int rows,
                         const struct window *w)
 {
-    const struct snap_step *last = &v->snap->steps[w->first + w->columns - 1];
+    const struct snap_step *last = step_at(v, w->first + w->columns - 1);
     for (int slot = 0; slot < rows; slot++)
         grid_puts(g, body.x, body.y + slot, ROLE_DIM, glyph(g, GLYPH_DOT));
     for (uint32_t k = 0; k < items_of(last); k++) {
@@ -123,11 +128,11 @@ static void draw_times(const struct view *v, struct grid *g, struct rect r, cons
     float ms[SNAP_STEPS];
     float most = 0;
     for (int i = 0; i < w->columns; i++) {
-        int64_t us = v->snap->steps[w->first + i].dur_us;
+        int64_t us = step_at(v, w->first + i)->dur_us;
         ms[i] = us > 0 ? (float)us / 1000 : 0;
         most = ms[i] > most ? ms[i] : most;
     }
-    const struct snap_step *last = &v->snap->steps[w->first + w->columns - 1];
+    const struct snap_step *last = step_at(v, w->first + w->columns - 1);
     bool no_time_yet = last->dur_us < 0 && w->columns > 1; /* in flight */
     int shown = no_time_yet ? w->columns - 2 : w->columns - 1;
     char a[FORMAT_MAX], b[FORMAT_MAX];
@@ -159,7 +164,7 @@ static void draw(const struct view *v, struct grid *g, struct rect body)
 
     draw_labels(v, g, body, rows, &w);
     for (int i = 0; i < w.columns; i++)
-        draw_step(v, g, x0 + i, body.y, rows, &v->snap->steps[w.first + i]);
+        draw_step(v, g, x0 + i, body.y, rows, step_at(v, w.first + i));
     if (legend)
         draw_legend(v, g, (struct rect){body.x, body.y + rows, body.w, 1});
     if (times_h >= TIMES_MIN_H)
@@ -173,7 +178,7 @@ static void summary(const struct view *v, char *out, size_t size)
     char a[FORMAT_MAX];
     int back = steps_back(v);
     if (back > 0)
-        snprintf(out, size, "step %s, %d back", format_count(a, s->steps[(int)s->n_steps - 1 - back].step),
+        snprintf(out, size, "step %s, %d back", format_count(a, step_at(v, (int)s->n_steps - 1 - back)->step),
                  back);
     else
         snprintf(out, size, "%u/%u", (unsigned)s->n_running, (unsigned)s->max_batch_size);

@@ -207,7 +207,7 @@ static const struct snap_step_item *part_of(const struct snap_step *step, uint64
 
 static void tell_step(const struct snapshot *s, const struct snap_request *rq, struct buf *out)
 {
-    const struct snap_step *step = s->n_steps ? &s->steps[s->n_steps - 1] : NULL;
+    const struct snap_step *step = s->n_steps ? snapshot_step(s, s->n_steps - 1) : NULL;
     const struct snap_step_item *item = step ? part_of(step, rq->arrival) : NULL;
     char figure[FORMAT_MAX];
     if (!item) {

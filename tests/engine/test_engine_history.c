@@ -213,8 +213,8 @@ static void test_what_went_in(void **state)
         uint64_t kept = k - (ADDED - ENGINE_HISTORY_STEPS); /* of the steps up to this one */
         assert_int_equal(out->n_steps, kept < SNAP_STEPS ? kept : SNAP_STEPS);
         for (uint32_t i = 0; i < out->n_steps; i++)
-            assert_int_equal(out->steps[i].step, k - out->n_steps + 1 + i);
-        assert_memory_equal(&out->steps[out->n_steps - 1], &again->step,
+            assert_int_equal(snapshot_step(out, i)->step, k - out->n_steps + 1 + i);
+        assert_memory_equal(snapshot_step(out, out->n_steps - 1), &again->step,
                             offsetof(struct snap_step, items) + running_at(k) * sizeof *again->step.items);
         /* The last of what there was then; all of it, once that reaches back no further than what is kept. */
         assert_true(out->n_events <= again->s.n_events && out->n_rates <= again->s.n_rates);
@@ -283,7 +283,7 @@ static void *read_on(void *arg)
             continue;
         r->n_read++;
         r->n_wrong += s->step != k || s->n_running != running_at(k) || s->n_queue != queue_at(k) ||
-                      s->steps[s->n_steps - 1].step != k;
+                      snapshot_step(s, s->n_steps - 1)->step != k;
     }
     snapshot_free(s);
     free(s);

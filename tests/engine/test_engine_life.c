@@ -180,8 +180,8 @@ static void test_freeze_and_step(void **state)
         assert_int_equal(s->n_running, 1);
         assert_int_equal(s->running[0].n_generated, k);
         assert_int_equal(s->n_steps, k);
-        assert_int_equal(s->steps[k - 1].n_items, 1);
-        assert_true(s->steps[k - 1].dur_us >= 0);
+        assert_int_equal(snapshot_step(s, (uint32_t)k - 1)->n_items, 1);
+        assert_true(snapshot_step(s, (uint32_t)k - 1)->dur_us >= 0);
         assert_true(s->frozen);
     }
     assert_true(s->now_us - stood_at < 200000); /* the clock ran for the steps alone */

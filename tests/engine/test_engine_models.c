@@ -161,13 +161,13 @@ static void test_turns(void **state)
     assert_int_equal(s->kv_used, 0);
     uint32_t last_of[2] = {0}, both = 0;
     for (uint32_t i = 0; i < s->n_steps; i++)
-        last_of[s->steps[i].model] = i;
+        last_of[snapshot_step(s, i)->model] = i;
     both = last_of[0] < last_of[1] ? last_of[0] : last_of[1];
     assert_true(both > LONG);
     for (uint32_t i = 1; i <= both; i++)
-        assert_int_not_equal(s->steps[i].model, s->steps[i - 1].model);
+        assert_int_not_equal(snapshot_step(s, i)->model, snapshot_step(s, i - 1)->model);
     for (uint32_t i = 0; i < s->n_steps; i++)
-        assert_int_equal(s->steps[i].step, i + 1); /* numbered together */
+        assert_int_equal(snapshot_step(s, i)->step, i + 1); /* numbered together */
     assert_int_equal(s->models[0].n_steps + s->models[1].n_steps, s->step);
     put_away(s);
     pair_free(&p);

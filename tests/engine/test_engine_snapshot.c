@@ -49,7 +49,7 @@ static void test_step_in_flight(void **state)
     assert_string_equal(s->precision, "fp32");
     assert_int_equal(s->step, 4);
     assert_int_equal(s->n_steps, 4);
-    const struct snap_step *now = &s->steps[3];
+    const struct snap_step *now = snapshot_step(s, 3);
     assert_true(s->in_flight);
     assert_int_equal(now->dur_us, -1);
     assert_int_equal(now->step, 4);
@@ -60,9 +60,9 @@ static void test_step_in_flight(void **state)
     assert_int_equal(now->items[1].tag, 11);
     assert_int_equal(now->items[0].n_tokens, 1);
     assert_int_not_equal(now->items[0].slot, now->items[1].slot);
-    assert_int_equal(s->steps[0].n_prefill_tokens, 2 * PROMPT);
-    assert_true(s->steps[0].items[0].prefill);
-    assert_int_equal(s->steps[0].items[0].slot,
+    assert_int_equal(snapshot_step(s, 0)->n_prefill_tokens, 2 * PROMPT);
+    assert_true(snapshot_step(s, 0)->items[0].prefill);
+    assert_int_equal(snapshot_step(s, 0)->items[0].slot,
                      now->items[0].slot); /* its row, as long as it holds its place */
 
     assert_int_equal(s->n_queue, 1);
@@ -211,15 +211,80 @@ static void test_ring_of_steps(void **state)
         assert_int_equal(s->step, 400 * (round + 1));
         assert_int_equal(s->n_steps, SNAP_STEPS);
         for (uint32_t i = 0; i < s->n_steps; i++) {
-            const struct snap_step *k = &s->steps[i];
+            const struct snap_step *k = snapshot_step(s, i);
             assert_int_equal(k->step, s->step - s->n_steps + 1 + i);
             assert_int_equal(k->n_items, 1);
             assert_true(k->dur_us >= 0);
-            assert_true(i == 0 || k->start_us >= s->steps[i - 1].start_us);
+            assert_true(i == 0 || k->start_us >= snapshot_step(s, i - 1)->start_us);
         }
     }
     snapshot_free(s);
     free(s);
+    rig_free(&r);
+}
+
+static bool is_in_step(const struct snapshot *s, const void *arg)
+{
+    return s->in_flight && s->step == *(const uint64_t *)arg;
+}
+
+static void assert_same_steps(const struct snapshot *a, const struct snapshot *b)
+{
+    assert_int_equal(a->step, b->step);
+    assert_int_equal(a->n_steps, b->n_steps);
+    for (uint32_t i = 0; i < a->n_steps; i++) {
+        const struct snap_step *x = snapshot_step(a, i), *y = snapshot_step(b, i);
+        assert_int_equal(x->step, y->step);
+        assert_int_equal(x->start_us, y->start_us);
+        assert_int_equal(x->dur_us, y->dur_us);
+        assert_int_equal(x->n_items, y->n_items);
+        assert_memory_equal(x->items, y->items, x->n_items * sizeof *x->items);
+    }
+}
+
+/* A reader's own snapshot is only brought up to date; it says the same as one that is taken anew. */
+static void test_updates(void **state)
+{
+    (void)state;
+    enum { PACE = 7, LOOKS = 60 };
+    struct rig r;
+    uint32_t prompt[PROMPT];
+    char id[REQ_ID_MAX];
+    struct snapshot *kept = calloc(1, sizeof *kept);
+    rig_init(&r);
+    fake_exec_gate(r.fake, true);
+    rig_start(&r);
+    rig_ids(1, prompt, PROMPT);
+    struct engine_request rq = rig_request(prompt, PROMPT, PACE * LOOKS + 1);
+    rig_submit(&r, &rq, id);
+    for (uint64_t step = 1; step <= PACE * LOOKS; step += PACE) { /* past SNAP_STEPS */
+        struct snapshot *fresh = calloc(1, sizeof *fresh);
+        rig_wait_snapshot(&r, is_in_step,
+                          &step); /* which waits for a permit: nothing is published meanwhile */
+        assert_true(engine_snapshot_update(r.engine, kept));
+        engine_snapshot(r.engine, fresh);
+        assert_same_steps(kept, fresh);
+        assert_int_equal(kept->seq, fresh->seq);
+        assert_false(engine_snapshot_update(r.engine, kept));
+        assert_false(engine_snapshot_update(r.engine, fresh));
+        snapshot_free(fresh);
+        free(fresh);
+        fake_exec_permit(r.fake, PACE);
+    }
+    assert_true(kept->step > SNAP_STEPS);
+    assert_true(
+        engine_snapshot_at(r.engine, PACE, kept)); /* what it held is gone, and it must not trust it */
+    struct snapshot *fresh = calloc(1, sizeof *fresh);
+    uint64_t last = PACE * LOOKS + 1;
+    rig_wait_snapshot(&r, is_in_step, &last);
+    assert_true(engine_snapshot_update(r.engine, kept));
+    engine_snapshot(r.engine, fresh);
+    assert_same_steps(kept, fresh);
+    fake_exec_gate(r.fake, false);
+    snapshot_free(fresh);
+    free(fresh);
+    snapshot_free(kept);
+    free(kept);
     rig_free(&r);
 }
 
@@ -259,9 +324,8 @@ int main(void)
 {
     log_set_level(LOG_ERROR);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_step_in_flight),
-        cmocka_unit_test(test_stats_object),
-        cmocka_unit_test(test_ring_of_steps),
+        cmocka_unit_test(test_step_in_flight), cmocka_unit_test(test_stats_object),
+        cmocka_unit_test(test_ring_of_steps),  cmocka_unit_test(test_updates),
         cmocka_unit_test(test_overhead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

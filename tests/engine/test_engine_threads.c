@@ -107,8 +107,8 @@ static void *watch(void *arg)
         wrong += s->seq < last_seq; /* never goes back */
         wrong += s->kv_used + s->kv_cached + s->kv_free != s->kv_total;
         for (uint32_t i = 1; i < s->n_steps; i++)
-            wrong += s->steps[i].step != s->steps[i - 1].step + 1;
-        wrong += s->in_flight != (s->n_steps && s->steps[s->n_steps - 1].dur_us < 0);
+            wrong += snapshot_step(s, i)->step != snapshot_step(s, i - 1)->step + 1;
+        wrong += s->in_flight != (s->n_steps && snapshot_step(s, s->n_steps - 1)->dur_us < 0);
         json_t *j = snapshot_stats_json(s, "test");
         wrong += !j;
         json_decref(j);

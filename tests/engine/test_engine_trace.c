@@ -101,13 +101,14 @@ static void test_preemption_is_told(void **state)
 
     uint32_t marks = 0;
     for (uint32_t i = 0; i < s->n_steps; i++) {
-        const struct snap_step *step = &s->steps[i];
+        const struct snap_step *step = snapshot_step(s, i);
         marks += step->n_preempted;
         if (!step->n_preempted)
             continue;
         assert_int_equal(step->preempted[0].tag, 3);
         assert_int_equal(step->preempted[0].arrival, 1);
-        assert_int_equal(step->preempted[0].slot, s->steps[0].items[0].slot); /* the row that it had */
+        assert_int_equal(step->preempted[0].slot,
+                         snapshot_step(s, 0)->items[0].slot); /* the row that it had */
         assert_int_equal(step->items[0].tag, 2);
         assert_int_equal(step->step, lost->step + 1);
     }

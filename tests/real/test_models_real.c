@@ -145,7 +145,7 @@ static void test_same_file_twice(void **state)
     }
     unsigned turns = 0; /* they took turns: neither ended before the other began */
     for (uint32_t i = 1; i < s->n_steps; i++)
-        turns += s->steps[i].model != s->steps[i - 1].model;
+        turns += snapshot_step(s, i)->model != snapshot_step(s, i - 1)->model;
     assert_in_range(turns, GEN, SNAP_STEPS);
     assert_int_equal(s->n_models, 2);
     for (unsigned i = 0; i < 3 * EACH; i++)

@@ -124,7 +124,7 @@ static void build_steps(struct snapshot *s)
     rng_seed(&rng, 20);
     uint32_t tag[SLOTS] = {0}, prefill[SLOTS] = {0}, left[SLOTS] = {0};
     for (int i = 0; i < SNAP_STEPS; i++) {
-        struct snap_step *step = &s->steps[i];
+        struct snap_step *step = &s->step_ring[i];
         step->step = 17949 + (uint64_t)i;
         step->start_us = i * 22000;
         step->budget = 256;
@@ -152,7 +152,7 @@ static void build_steps(struct snapshot *s)
         step->dur_us = 9000 + 900 * step->n_decodes + 260 * step->n_prefill_tokens / 4;
     }
     s->n_steps = SNAP_STEPS;
-    s->steps[SNAP_STEPS - 1].dur_us = -1;
+    s->step_ring[SNAP_STEPS - 1].dur_us = -1;
     s->in_flight = true;
     s->step = 18204;
 }

@@ -206,7 +206,7 @@ static void in_the_batch(void **state)
 {
     (void)state;
     struct snap_request *rq = add_running(2, PRIO_NORMAL, 1);
-    struct snap_step *step = &snap.steps[snap.n_steps++];
+    struct snap_step *step = &snap.step_ring[snap.n_steps++];
     *step =
         (struct snap_step){.step = 500, .budget = 256, .n_items = 3, .n_decodes = 2, .n_prefill_tokens = 64};
     step->items[0] = (struct snap_step_item){.arrival = 102, .tag = 2, .n_tokens = 1};
