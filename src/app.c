@@ -15,6 +15,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
+#include "engine/base/thread.h"
 #include "src/engine_setup.h"
 #include "ui/term/editor.h"
 #include "ui/term/guard.h"
@@ -117,7 +118,7 @@ static enum weft_rc open_all(struct app *a, sigset_t *mask, struct weft_err *err
     struct weft_err unlogged = {.code = WEFT_OK};
     const struct editor_hooks hooks = {app_complete, a};
     a->snap = mem_calloc(1, sizeof *a->snap);
-    if (!a->snap || !app_past_open(a))
+    if (!a->snap || !app_past_open(a) || !app_frames_open(a))
         return weft_err_nomem(err, "snapshot", sizeof *a->snap);
     a->signal_fd = signalfd(-1, mask, SFD_CLOEXEC | SFD_NONBLOCK);
     if (a->signal_fd < 0)
@@ -184,6 +185,7 @@ static bool close_all(struct app *a)
         snapshot_free(a->snap);
     mem_free(a->snap);
     app_past_close(a);
+    app_frames_close(a);
     if (a->signal_fd >= 0)
         close(a->signal_fd);
     return stopped;
@@ -257,13 +259,13 @@ static void draw_if_due(struct app *a, int64_t now)
         a->toast = TOAST_NONE;
         a->urgent = true;
     }
-    bool due = a->urgent || (a->dirty && now - a->frame_us >= 1000000 / a->cfg->ui.fps) ||
-               (interval && now - a->frame_us >= interval);
-    if (!due)
+    bool asked = a->urgent || (a->dirty && now - a->frame_us >= 1000000 / a->cfg->ui.fps);
+    bool looked = interval && now - a->frame_us >= interval; /* something may have moved by itself */
+    if (!asked && !looked)
         return;
-    a->urgent = a->dirty = false;
     a->frame_us = now;
-    app_draw(a);
+    if (app_frames_draw(a, asked || a->dirty))
+        a->urgent = a->dirty = false;
 }
 
 /* Whether a key sequence was begun and its rest has had time enough to come; however often the engine wakes us meanwhile. */
@@ -299,6 +301,7 @@ static void loop(struct app *a)
         [STORE] = {app_store_fd(a), POLLIN, 0},
     };
     a->urgent = true;
+    thread_be_prompt();
     while (!a->quit) {
         int64_t now = clock_now_us();
         draw_if_due(a, now);
@@ -325,7 +328,7 @@ static void loop(struct app *a)
 int app_main(const struct app_options *options, struct weft_err *err)
 {
     struct app a = {.options = options,
-                    .setup = {.sim = options->sim},
+                    .setup = {.sim = options->sim, .nice = (int)options->cfg->ui.nice},
                     .cfg = options->cfg,
                     .signal_fd = -1,
                     .next_number = 1};

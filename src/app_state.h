@@ -8,6 +8,7 @@
  *   app_overlay.c   what lies over the screen: help, pages, questions, lists
  *   app_engine.c    messages → requests, engine events → sessions
  *   app_view.c      state and snapshot → a frame
+ *   app_frames.c    what frames cost
  *   app_files.c     the log, themes
  *   app_mouse.c     clicks and the wheel
  *   app_past.c      moments gone by, and why
@@ -38,6 +39,7 @@ enum {
 
 struct app;
 struct app_demo;
+struct app_frames;
 struct app_kept;
 struct app_record;
 struct store;
@@ -118,6 +120,7 @@ struct app {
     int64_t typed_us;   /* when the last bytes came from the terminal */
     bool dirty, urgent; /* something to draw: at the next frame's time, or at once */
     int64_t frame_us;   /* when the last frame was drawn */
+    struct app_frames *frames;
     bool quit;
     int end_signal; /* the signal that ended it, or 0 */
 };
@@ -201,8 +204,9 @@ bool app_stop(struct app *a, struct session *s);
 void app_set_priority(struct app *a, struct session *s, enum prio prio);
 
 /* --- app_view.c --- */
-/* Takes a snapshot and shows a frame; writes nothing when nothing changed. */
-void app_draw(struct app *a);
+/* Takes the latest snapshot and shows a frame; writes nothing when nothing changed. Unless `always`, only when there is a
+ * newer snapshot than that of the last frame. Whether there was a frame. */
+bool app_draw(struct app *a, bool always);
 /* Where the panes are now. */
 void app_layout(struct app *a, struct layout *out);
 /* How often frames are due by themselves, in µs; 0: not at all, since nothing moves. */
@@ -213,6 +217,13 @@ int64_t app_frame_interval(const struct app *a);
 size_t app_find_completions(struct app *a);
 /* What is at a cell of the screen. */
 struct view_hit app_hit(struct app *a, int x, int y);
+
+/* --- app_frames.c --- */
+bool app_frames_open(struct app *a); /* false: out of memory */
+/* app_draw, measured. */
+bool app_frames_draw(struct app *a, bool always);
+/* Tells the log what frames took. */
+void app_frames_close(struct app *a);
 
 /* --- app_mouse.c --- */
 void app_mouse(struct app *a, const struct decoder_event *ev);

@@ -149,20 +149,22 @@ struct view_hit app_hit(struct app *a, int x, int y)
     return view_hit(&v, w, h, x, y);
 }
 
-void app_draw(struct app *a)
+bool app_draw(struct app *a, bool always)
 {
     struct view v;
     int w, h;
-    engine_snapshot(a->engine, a->snap);
+    if (!engine_snapshot_update(a->engine, a->snap) && !always)
+        return false;
     app_past_tick(a);
     app_session(a)->unread = false;
     app_session(a)->n_unread = 0;
     fill_view(a, &v);
     term_size(a->term, &w, &h);
-    if (!grid_resize(&a->grid, w, h))
-        return;
-    view_draw(&v, &a->grid);
+    if ((a->grid.w != w || a->grid.h != h) && !grid_resize(&a->grid, w, h))
+        return false;
+    view_draw(&v, &a->grid); /* all of it */
     term_present(a->term, &a->grid, &a->theme);
+    return true;
 }
 
 /* Whether the graphs still show something that moves out of them. */

@@ -107,7 +107,7 @@ struct weft_config {
     struct {
         char *theme;
         int layout, graph; /* index into config_choices */
-        int64_t fps;
+        int64_t fps, nice;
         bool mouse;
     } ui;
     struct {
@@ -173,6 +173,8 @@ enum weft_rc config_check(const struct weft_config *cfg, struct weft_err *err);
 void config_print(const struct weft_config *cfg, bool origins, struct buf *out);
 /* One word as YAML: plain where it can't be misread, else quoted and escaped. */
 void config_print_word(const char *word, struct buf *out);
+/* The shortest decimal that reads back to the same double. */
+void config_print_real(double v, struct buf *out);
 /* The value of one key: a new reference, or NULL when out of memory. */
 json_t *config_json(const struct weft_config *cfg, const struct config_key *key);
 /* The commented default file that is built in (config/weft.yaml). */

@@ -128,6 +128,8 @@ static const struct config_key table[] = {
     CHOICE(ui, layout, "balanced", layouts, LIVE, "which panes are shown"),
     CHOICE(ui, graph, "braille", graphs, RESTART, "what graphs are drawn with"),
     INT(ui, fps, "30", 1, 120, RESTART, "most frames drawn in a second"),
+    INT(ui, nice, "5", 0, 19, RESTART,
+        "how far the engine under the console gives way, so that keys show at once; 0: not at all"),
     BOOL(ui, mouse, "false", RESTART, "take the mouse; selecting text then needs Shift"),
 
     CHOICE(log, level, "info", levels, RESTART, "least severe messages that are kept"),

@@ -231,6 +231,7 @@ enum weft_rc engine_setup(const struct weft_config *cfg, const struct engine_set
     struct engine_config ec = engine_config_of(cfg);
     ec.sim = options->sim;
     ec.observer = options->observer;
+    ec.nice = options->nice;
     ec.max_logits =
         (uint32_t)(options->all_logits ? cfg->scheduler.max_batch_tokens : cfg->scheduler.max_batch_size);
     *out = NULL;

@@ -4,8 +4,9 @@
 
 #include <stdint.h>
 
-int64_t clock_now_us(void);  /* monotonic, microseconds since an arbitrary start */
-int64_t clock_now_ns(void);  /* the same in nanoseconds: for what takes only some of them */
-int64_t clock_unix_ms(void); /* wall clock, milliseconds since 1970 */
+int64_t clock_now_us(void);    /* monotonic, microseconds since an arbitrary start */
+int64_t clock_now_ns(void);    /* the same in nanoseconds: for what takes only some of them */
+int64_t clock_thread_us(void); /* processor time that the calling thread has used, µs */
+int64_t clock_unix_ms(void);   /* wall clock, milliseconds since 1970 */
 
 #endif
