@@ -54,7 +54,7 @@ static const struct config_key table[] = {
     BOOL(device, cache, "true", RESTART, "keep compiled kernels for the next start"),
     INT(device, cache_mb, "128", 0, 1048576, RESTART,
         "MiB that compiled kernels may take, those unused for longest going first; 0: no limit"),
-    INT(device, threads, "0", 0, 1024, RESTART, "cores that a CPU device may use; 0: all"),
+    INT(device, threads, "0", 0, 1024, RESTART, "cores that a CPU device may use; 0, or more than it has: all"),
 
     INT(kv, blocks, "0", 0, 16777216, RESTART, "KV blocks of each model; 0: as many as memory_mb holds"),
     INT(kv, block_tokens, "16", 1, 256, RESTART, "tokens in a block"),

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/log.h"
 #include "engine/base/mem.h"
 
 #define HINT "install an OpenCL runtime, for instance PoCL for CPUs: apt-get install pocl-opencl-icd"
@@ -191,6 +192,24 @@ enum weft_rc devices_choose(const char *selection, cl_platform_id *platform, cl_
 out:
     mem_free(list.items);
     return rc;
+}
+
+cl_device_id devices_part(cl_device_id device, uint32_t n, struct exec_cl_device *info)
+{
+    if (!n || n >= info->compute_units || strcmp(info->type, "cpu") != 0)
+        return NULL;
+    const cl_device_partition_property counts[] = {CL_DEVICE_PARTITION_BY_COUNTS,
+                                                   (cl_device_partition_property)n,
+                                                   CL_DEVICE_PARTITION_BY_COUNTS_LIST_END, 0};
+    cl_device_id part = NULL;
+    cl_int e = clCreateSubDevices(device, counts, 1, &part, NULL);
+    if (e || !part) {
+        log_msg(LOG_WARN, "device.threads: %s can't be parted (%s): all of its %u cores are used", info->name,
+                ocl_error_name(e), (unsigned)info->compute_units);
+        return NULL;
+    }
+    info->compute_units = n;
+    return part;
 }
 
 enum weft_rc exec_cl_devices(const char *selection, struct exec_cl_device **out, unsigned *n,

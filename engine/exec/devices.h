@@ -16,4 +16,11 @@
 enum weft_rc devices_choose(const char *selection, cl_platform_id *platform, cl_device_id *device,
                             struct exec_cl_device *info, struct weft_err *err);
 
+/*
+ * The part of a CPU that has n of its cores (a sub-device: the caller releases it), with info->compute_units set to n. NULL
+ * when that is the whole: for n = 0, n not below the number of cores, another kind of device, or a runtime that doesn't
+ * part devices (logged).
+ */
+cl_device_id devices_part(cl_device_id device, uint32_t n, struct exec_cl_device *info);
+
 #endif

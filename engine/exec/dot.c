@@ -147,7 +147,7 @@ static int try_path(const char *selection, enum dot_path p)
         dup2(null, 1);
         dup2(null, 2);
     }
-    if (ocl_open(selection, false, &o, NULL) || strcmp(o.info.platform, "Portable Computing Language") != 0 ||
+    if (ocl_open(selection, 0, false, &o, NULL) || strcmp(o.info.platform, "Portable Computing Language") != 0 ||
         strcmp(o.info.type, "cpu") != 0)
         return 1;
     return dot_path_agrees(&o, p) ? 0 : 1;

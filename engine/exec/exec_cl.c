@@ -10,7 +10,6 @@
 
 #include <ctype.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -103,7 +102,7 @@ static enum weft_rc device_fill(struct exec_cl *x, int cache, struct weft_err *e
     const struct exec_cl_config *cfg = &x->cfg;
     struct on_device *d = &x->device;
     const size_t plane = ops_block_floats(&x->shape) * sizeof(float) * x->base.info.n_blocks;
-    enum weft_rc rc = ocl_open(cfg->device, cfg->profile, &d->ocl, err);
+    enum weft_rc rc = ocl_open(cfg->device, cfg->threads, cfg->profile, &d->ocl, err);
     if (!rc)
         rc = ocl_buf_create(&d->ocl, plane, "the K cache", &d->kv.k, err);
     if (!rc)
@@ -134,11 +133,6 @@ static enum weft_rc device_up(struct exec_cl *x, struct weft_err *err)
     struct on_device *d = &x->device;
     struct pocl_cache pocl;
     const int cache = cfg->cache_dir ? kernel_cache_open(cfg->cache_dir) : -1;
-    if (cfg->threads) {
-        char n[16];
-        snprintf(n, sizeof n, "%u", (unsigned)cfg->threads);
-        setenv("POCL_MAX_PTHREAD_COUNT", n, 1); /* read at PoCL's first use */
-    }
     pocl_cache_begin(cfg->cache_dir, cache, &pocl);
     if (x->shape.int8)
         x->shape.dot = dot_path_choose(cfg->device, cache);

@@ -16,7 +16,7 @@ struct exec_cl_config {
     const char *precision; /* "auto", "fp32", "int8" */
     const char *cache_dir; /* directory for built programs (made 0700 when missing); NULL: no cache */
     uint64_t cache_bytes;  /* how much that directory may hold (kernel_cache.h); 0: no limit */
-    uint32_t threads;      /* cores a CPU device may use; 0: all */
+    uint32_t threads;      /* cores a CPU device may use; 0, or more than it has: all */
     uint32_t n_ctx;        /* most positions a sequence; 0: the model's own */
     uint32_t block_tokens;
     uint32_t n_blocks; /* 0: from kv_bytes */

@@ -96,12 +96,17 @@ enum weft_rc ocl_error(struct weft_err *err, const char *call, cl_int e)
     return WEFT_INTERNAL_ERROR;
 }
 
-enum weft_rc ocl_open(const char *selection, bool profile, struct ocl *out, struct weft_err *err)
+enum weft_rc ocl_open(const char *selection, uint32_t threads, bool profile, struct ocl *out,
+                      struct weft_err *err)
 {
     struct ocl o = {.profile = profile};
     enum weft_rc rc = devices_choose(selection, &o.platform, &o.device, &o.info, err);
     if (rc)
         return rc;
+    cl_device_id part = devices_part(o.device, threads, &o.info);
+    if (part)
+        o.device = part;
+    o.is_part = part != NULL;
     cl_int e = CL_SUCCESS;
     cl_bool unified = CL_FALSE;
     cl_device_fp_config fp = 0;
@@ -143,6 +148,8 @@ void ocl_close(struct ocl *o)
         clReleaseCommandQueue(o->queue);
     if (o->context)
         clReleaseContext(o->context);
+    if (o->is_part)
+        clReleaseDevice(o->device);
     memset(o, 0, sizeof *o);
 }
 

@@ -26,6 +26,7 @@ enum { OCL_PROFILE_MAX = 32 };
 struct ocl {
     cl_platform_id platform;
     cl_device_id device;
+    bool is_part; /* a sub-device, ours to release */
     cl_context context;
     cl_command_queue queue;
     struct exec_cl_device info;
@@ -54,8 +55,9 @@ struct ocl_kernel {
     const char *name; /* static: of the source's function without its variant */
 };
 
-/* Opens the device that `selection` names (exec_cl_config.device). */
-enum weft_rc ocl_open(const char *selection, bool profile, struct ocl *out, struct weft_err *err);
+/* Opens the device that `selection` names, or a part of it with so many cores (exec_cl_config.device, .threads). */
+enum weft_rc ocl_open(const char *selection, uint32_t threads, bool profile, struct ocl *out,
+                      struct weft_err *err);
 void ocl_close(struct ocl *o); /* zeroed struct allowed */
 
 /* `bytes` of device memory; larger than the device's largest allocation is refused with both numbers. `what`

@@ -31,7 +31,7 @@ static int open_place(void **state)
     p = (struct place){
         .spec = {.name = "test", .parts = {"common.clh", "norm.cl"}, .options = "-cl-std=CL1.2"}};
     strcpy(p.dir, "/tmp/weft-cache-XXXXXX");
-    if (!mkdtemp(p.dir) || ocl_open("auto", false, &p.o, &err))
+    if (!mkdtemp(p.dir) || ocl_open("auto", 0, false, &p.o, &err))
         return -1;
     *state = &p;
     return 0;

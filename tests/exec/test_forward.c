@@ -141,7 +141,7 @@ static void ways_to_sum_agree(void **state)
     struct weft_err err = {0};
     struct ocl o;
     (void)state;
-    if (ocl_open("auto", false, &o, &err))
+    if (ocl_open("auto", 0, false, &o, &err))
         fail_msg("%s", err.message);
     for (int p = dot_path_choose("auto", -1); p >= DOT_PLAIN; p--)
         assert_true(dot_path_agrees(&o, (enum dot_path)p));

@@ -43,7 +43,7 @@ static int open_place(void **state)
                                    .tied = true,
                                    .seed = 1};
     p = (struct place){.dir = "/tmp/weft-weights-XXXXXX"};
-    if (!mkdtemp(p.dir) || ocl_open("auto", false, &p.o, &err))
+    if (!mkdtemp(p.dir) || ocl_open("auto", 0, false, &p.o, &err))
         return -1;
     snprintf(p.path, sizeof p.path, "%s/model.gguf", p.dir);
     gguf_build_tiny_llama(&b, &tiny);
