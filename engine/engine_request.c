@@ -95,7 +95,7 @@ enum weft_rc engine_check(const struct engine_request *rq, struct weft_err *err)
 /* ---- making one ---- */
 
 /* 32 bits from the system: enough to be new each time, and short enough to be typed in again. */
-static int64_t choose_seed(void)
+int64_t engine_new_seed(void)
 {
     uint32_t seed;
     if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
@@ -163,7 +163,7 @@ enum weft_rc ticket_create(const struct engine_request *rq, struct engine_inbox 
     t->ignore_eos = rq->ignore_eos;
     t->sampling = rq->sampling;
     if (t->sampling.seed == -1)
-        t->sampling.seed = choose_seed();
+        t->sampling.seed = engine_new_seed();
     t->n_logprobs = rq->n_logprobs;
     t->tag = rq->tag;
     t->last_token_us = -1;

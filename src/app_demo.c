@@ -9,6 +9,7 @@
 #include "engine/base/utf8.h"
 #include "src/app_actions.h"
 #include "src/app_record.h"
+#include "src/workload_request.h"
 #include "ui/term/editor.h"
 
 /* What became of a request of the workload. */
@@ -25,8 +26,7 @@ struct app_demo {
     size_t next_action, next_caption;
     const char *caption;
     struct demo_request *requests; /* as the workload's */
-    uint32_t *ids;                 /* scratch for prompts */
-    size_t cap_ids;
+    struct workload_ids_buf ids;
     uint32_t front; /* number of the session that was brought to the front; 0: none was */
 };
 
@@ -59,7 +59,7 @@ void app_demo_close(struct app *a)
     }
     workload_destroy(d->owned);
     mem_free(d->requests);
-    mem_free(d->ids);
+    mem_free(d->ids.ids);
     mem_free(d);
     a->demo = NULL;
 }
@@ -124,7 +124,7 @@ static struct session *open_session(struct app *a, struct app_demo *d, const str
     s->titled = true;
     s->prio = r->prio;
     s->max_tokens = r->max_tokens;
-    s->sampling.temperature = r->entry->temperature;
+    s->sampling.temperature = r->entry->sampling.temperature;
     app_show_session(a, index_of(a, front));
     a->focus = focus;
     if (focus == PANE_SESSIONS && cursor < a->n_sessions)
@@ -162,7 +162,8 @@ static void show_prompt(struct session *s, const struct workload_request *r)
     switch (e->kind) {
     case WORKLOAD_TEXT: session_say(s, e->text, e->text_len); break;
     case WORKLOAD_IDS:
-        snprintf(text, sizeof text, "(a prompt of %u pseudo-random tokens)", r->n_prefix + r->n_ids);
+        snprintf(text, sizeof text, "(a prompt of %u %s tokens)", r->n_prefix + r->n_ids,
+                 e->ids ? "given" : "pseudo-random");
         session_say(s, text, strlen(text));
         break;
     case WORKLOAD_CHAT:
@@ -183,53 +184,34 @@ static void show_prompt(struct session *s, const struct workload_request *r)
 
 /* --- its requests --- */
 
-static bool prompt_ids(struct app *a, struct app_demo *d, const struct workload_request *r,
-                       struct engine_request *rq)
+/* What the engine is to do for request `index`, whose session has number `tag`. */
+static enum weft_rc engine_request_of(struct app *a, struct app_demo *d, size_t index, uint32_t tag,
+                                      struct engine_request *rq, struct weft_err *err)
 {
-    const struct model *m = engine_model(a->engine);
-    size_t n = (size_t)r->n_prefix + r->n_ids;
-    if (mem_grow(&d->ids, &d->cap_ids, n, sizeof *d->ids) != 0)
-        return false;
-    workload_ids(d->w, r, m ? m->shape.n_vocab : (uint32_t)a->cfg->sim.vocab, d->ids);
-    rq->ids = d->ids;
-    rq->n_ids = n;
-    return true;
+    const struct workload_request *r = &d->w->requests[index];
+    const struct model *m = engine_model_named(a->engine, r->entry->model);
+    uint32_t n_vocab = m ? m->shape.n_vocab : (uint32_t)a->cfg->sim.vocab;
+    enum weft_rc rc = workload_ask(d->w, r, a->cfg, n_vocab, &d->ids, rq, err);
+    long forked = rq->fork_of ? workload_find(d->w, rq->fork_of) : -1;
+    rq->fork_of = forked < 0 ? NULL : d->requests[forked].id; /* ids are the engine's here */
+    rq->tag = tag;
+    return rc;
 }
 
 static void submit(struct app *a, struct app_demo *d, size_t index)
 {
     const struct workload_request *r = &d->w->requests[index];
-    const struct workload_entry *e = r->entry;
     struct demo_request *known = &d->requests[index];
     struct session *s = open_session(a, d, r);
     struct weft_err err = {.code = WEFT_OK};
-    struct engine_request rq = {
-        .model = e->model,
-        .prompt = e->text,
-        .prompt_len = e->text_len,
-        .messages = e->messages,
-        .n_messages = e->n_messages,
-        .stream = e->stream,
-        .has_priority = true,
-        .priority = r->prio,
-        .not_preemptible = !e->preemptible,
-        .ignore_eos = e->ignore_eos,
-        .max_tokens = r->max_tokens,
-        .sampling = engine_setup_sampling(a->cfg),
-        .timeout_ms = e->timeout_ms,
-        .salt = e->salt,
-        .tag = s ? s->number : a->next_number++, /* a colour of its own in any case */
-    };
-    rq.sampling.temperature = e->temperature;
-    rq.sampling.seed = r->sampling_seed;
-    known->tag = rq.tag;
+    struct engine_request rq;
+    known->tag = s ? s->number : a->next_number++; /* a colour of its own in any case */
     if (s) {
         show_prompt(s, r);
         known->n_turns = s->n_turns + 1;
     }
-    if (e->kind == WORKLOAD_IDS && !prompt_ids(a, d, r, &rq))
-        weft_err_nomem(&err, "demo", sizeof *d->ids * ((size_t)r->n_prefix + r->n_ids));
-    else if (engine_submit(a->engine, a->inbox, &rq, known->id, &err) == WEFT_OK)
+    if (engine_request_of(a, d, index, known->tag, &rq, &err) == WEFT_OK &&
+        engine_submit(a->engine, a->inbox, &rq, known->id, &err) == WEFT_OK)
         app_record_submit(a, &rq, known->id);
     if (err.code == WEFT_OK && (!s || session_ask(s, known->id)))
         return;
@@ -246,7 +228,6 @@ static void submit(struct app *a, struct app_demo *d, size_t index)
 static void act(struct app *a, struct app_demo *d, const struct workload_action *action)
 {
     const struct demo_request *r = &d->requests[action->request];
-    enum prio to = d->w->requests[action->request].entry->set_priority_to;
     struct session *s = session_numbered(a, r->tag);
     switch (action->type) {
     case WORKLOAD_SUBMIT: submit(a, d, action->request); break;
@@ -258,9 +239,9 @@ static void act(struct app *a, struct app_demo *d, const struct workload_action 
         break;
     case WORKLOAD_SET_PRIORITY:
         if (s)
-            s->prio = to;
-        engine_set_priority(a->engine, r->id, to);
-        app_record_priority(a, r->id, to);
+            s->prio = action->to;
+        engine_set_priority(a->engine, r->id, action->to);
+        app_record_priority(a, r->id, action->to);
         break;
     }
 }

@@ -119,6 +119,8 @@ static void ask(struct app *a, struct session *s)
         .fork_of = shared_with(a, s),
         .tag = s->number,
     };
+    if (request.sampling.seed < 0)
+        request.sampling.seed = engine_new_seed(); /* here, so that a recording has it */
     if (prompt.left_out)
         session_note(s, "the chat has outgrown the context: %zu of its oldest turns %s left out from here on",
                      prompt.left_out, prompt.left_out == 1 ? "is" : "are");

@@ -17,12 +17,11 @@ enum { PATH_BYTES = 1024, NAME_BYTES = 64 };
 
 /* A request, and what was done to it. */
 struct recorded {
-    char id[REQ_ID_MAX];
-    char *entry;         /* the file's, without its closing brace; mem_free */
-    int64_t at_us;       /* of the recording's time, as the following */
-    int64_t cancel_us;   /* -1: never */
-    int64_t priority_us; /* -1: never */
-    enum prio priority;
+    char id[REQ_ID_MAX]; /* the engine's */
+    uint32_t tag;
+    char *entry;           /* the file's, without its closing brace; mem_free */
+    int64_t cancel_us;     /* of the recording's time; -1: never */
+    struct buf priorities; /* changes, as the file has them */
 };
 
 struct app_record {
@@ -63,7 +62,9 @@ static void add_text(struct buf *b, const char *text, size_t n)
 static void add_prompt(struct buf *b, const struct engine_request *rq)
 {
     if (rq->n_ids) {
-        buf_addf(b, ", prompt_tokens: %zu", rq->n_ids);
+        for (size_t i = 0; i < rq->n_ids; i++)
+            buf_addf(b, "%s%" PRIu32, i ? ", " : ", ids: [", rq->ids[i]);
+        buf_addc(b, ']');
     } else if (rq->messages) {
         buf_adds(b, ", messages: [");
         for (size_t i = 0; i < rq->n_messages; i++) {
@@ -86,18 +87,52 @@ static void add_word(struct buf *b, const char *key, const char *value)
     config_print_word(value, b);
 }
 
+/* How it samples, all of it: the configuration that the file is played with may be another. */
+static void add_sampling(struct buf *b, const struct sampling *s)
+{
+    const struct {
+        const char *key;
+        double value;
+    } reals[] = {
+        {"temperature", s->temperature},
+        {"top_p", s->top_p},
+        {"min_p", s->min_p},
+        {"repeat_penalty", s->repeat_penalty},
+        {"presence_penalty", s->presence_penalty},
+        {"frequency_penalty", s->frequency_penalty},
+    };
+    buf_addf(b, ", seed: %" PRId64 ", top_k: %" PRIu32, s->seed, s->top_k);
+    for (size_t i = 0; i < sizeof reals / sizeof reals[0]; i++) {
+        buf_addf(b, ", %s: ", reals[i].key);
+        config_print_real(reals[i].value, b);
+    }
+}
+
+/* The request by that id, which is likely a late one; NULL: it was submitted before the recording began. */
+static struct recorded *find(const struct app_record *r, const char *id)
+{
+    for (size_t i = r->n; i-- > 0;)
+        if (strcmp(r->requests[i].id, id) == 0)
+            return &r->requests[i];
+    return NULL;
+}
+
 void app_record_submit(struct app *a, const struct engine_request *rq, const char *id)
 {
     struct app_record *r = a->record;
     struct buf b = BUF_INIT;
     if (!r)
         return;
-    struct recorded made = {.at_us = now_of(a), .cancel_us = -1, .priority_us = -1};
+    struct recorded made = {.tag = rq->tag, .cancel_us = -1, .priorities = BUF_INIT};
+    const struct recorded *forked = rq->fork_of ? find(r, rq->fork_of) : NULL;
     snprintf(made.id, sizeof made.id, "%s", id);
     buf_addf(&b, "{id: s%u-%s, ", rq->tag, id);
-    add_ms(&b, "at_ms", made.at_us);
-    buf_addf(&b, ", priority: %s, max_tokens: %u, temperature: %.9g, ignore_eos: %s", prio_name(rq->priority),
-             rq->max_tokens, rq->sampling.temperature, rq->ignore_eos ? "true" : "false");
+    add_ms(&b, "at_ms", now_of(a));
+    buf_addf(&b, ", priority: %s, max_tokens: %u, ignore_eos: %s", prio_name(rq->priority), rq->max_tokens,
+             rq->ignore_eos ? "true" : "false");
+    add_sampling(&b, &rq->sampling);
+    if (forked)
+        buf_addf(&b, ", fork_of: s%u-%s", forked->tag, forked->id);
     if (!rq->stream)
         buf_adds(&b, ", stream: false");
     if (rq->not_preemptible)
@@ -117,15 +152,6 @@ void app_record_submit(struct app *a, const struct engine_request *rq, const cha
     r->lost++;
 }
 
-/* The request by that id, which is likely a late one; NULL: it was submitted before the recording began. */
-static struct recorded *find(const struct app_record *r, const char *id)
-{
-    for (size_t i = r->n; i-- > 0;)
-        if (strcmp(r->requests[i].id, id) == 0)
-            return &r->requests[i];
-    return NULL;
-}
-
 void app_record_cancel(struct app *a, const char *id)
 {
     struct recorded *q = a->record ? find(a->record, id) : NULL;
@@ -138,8 +164,9 @@ void app_record_priority(struct app *a, const char *id, enum prio to)
     struct recorded *q = a->record ? find(a->record, id) : NULL;
     if (!q)
         return;
-    q->priority_us = now_of(a);
-    q->priority = to;
+    buf_adds(&q->priorities, q->priorities.len ? ", {" : ", set_priority: [{");
+    add_ms(&q->priorities, "at_ms", now_of(a));
+    buf_addf(&q->priorities, ", to: %s}", prio_name(to));
 }
 
 /* --- the file --- */
@@ -183,11 +210,8 @@ static void add_file(const struct app *a, struct buf *b)
     for (size_t i = 0; i < r->n; i++) {
         const struct recorded *q = &r->requests[i];
         buf_addf(b, "  - %s", q->entry);
-        if (q->priority_us >= 0) {
-            buf_adds(b, ", set_priority: {");
-            add_ms(b, "at_ms", q->priority_us);
-            buf_addf(b, ", to: %s}", prio_name(q->priority));
-        }
+        if (q->priorities.len)
+            buf_addf(b, "%s]", buf_str(&q->priorities));
         if (q->cancel_us >= 0) {
             buf_adds(b, ", ");
             add_ms(b, "cancel_at_ms", q->cancel_us);
@@ -238,8 +262,10 @@ static enum weft_rc write_file(const struct app *a, struct weft_err *err)
 static void drop(struct app *a)
 {
     struct app_record *r = a->record;
-    for (size_t i = 0; i < r->n; i++)
+    for (size_t i = 0; i < r->n; i++) {
         mem_free(r->requests[i].entry);
+        buf_free(&r->requests[i].priorities);
+    }
     mem_free(r->requests);
     mem_free(r);
     a->record = NULL;

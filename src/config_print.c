@@ -46,8 +46,7 @@ void config_print_word(const char *s, struct buf *out)
     buf_addc(out, '"');
 }
 
-/* The shortest decimal that reads back to the same double. */
-static void print_real(double v, struct buf *out)
+void config_print_real(double v, struct buf *out)
 {
     char text[40];
     for (int digits = 6; digits <= 17; digits++) {
@@ -64,7 +63,7 @@ static void print_value(const struct weft_config *cfg, const struct config_key *
     switch (key->type) {
     case CONFIG_BOOL: buf_adds(out, *(const bool *)p ? "true" : "false"); break;
     case CONFIG_INT: buf_addf(out, "%lld", (long long)*(const int64_t *)p); break;
-    case CONFIG_REAL: print_real(*(const double *)p, out); break;
+    case CONFIG_REAL: config_print_real(*(const double *)p, out); break;
     case CONFIG_CHOICE: buf_adds(out, key->choices[*(const int *)p]); break;
     case CONFIG_TEXT: config_print_word(*(char *const *)p, out); break;
     case CONFIG_LIST: {

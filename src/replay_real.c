@@ -12,8 +12,8 @@
 #include "engine/base/clock.h"
 #include "engine/base/mem.h"
 #include "src/cli_engine.h"
-#include "src/engine_setup.h"
 #include "src/replay.h"
+#include "src/workload_request.h"
 
 struct real {
     const struct cli *cli;
@@ -24,8 +24,7 @@ struct real {
     int64_t start_us; /* of this thread's clock */
     size_t next_action;
     size_t n_open; /* submitted, and their end not seen */
-    uint32_t *ids; /* scratch for prompts */
-    size_t cap_ids;
+    struct workload_ids_buf ids;
 };
 
 /* ---- the observer: on the engine thread ---- */
@@ -74,18 +73,6 @@ static void on_closing(void *ctx, const struct sched *s)
 
 /* ---- what the workload does ---- */
 
-static enum weft_rc prompt_ids(struct real *r, const struct workload_request *wr, struct engine_request *rq,
-                               struct weft_err *err)
-{
-    size_t n = (size_t)wr->n_prefix + wr->n_ids;
-    if (mem_grow(&r->ids, &r->cap_ids, n, sizeof *r->ids))
-        return weft_err_nomem(err, "replay", n * sizeof *r->ids);
-    workload_ids(r->w, wr, engine_model(r->ce.engine)->shape.n_vocab, r->ids);
-    rq->ids = r->ids;
-    rq->n_ids = n;
-    return WEFT_OK;
-}
-
 static void refused(struct real *r, uint32_t index, const struct engine_request *rq,
                     const struct weft_err *why)
 {
@@ -98,30 +85,14 @@ static void refused(struct real *r, uint32_t index, const struct engine_request 
 static enum weft_rc submit(struct real *r, uint32_t index, struct weft_err *err)
 {
     const struct workload_request *wr = &r->w->requests[index];
-    const struct workload_entry *e = wr->entry;
-    struct engine_request rq = {
-        .id = wr->id,
-        .model = e->model,
-        .prompt = e->text,
-        .prompt_len = e->text_len,
-        .messages = e->messages,
-        .n_messages = e->n_messages,
-        .stream = e->stream,
-        .has_priority = true,
-        .priority = wr->prio,
-        .not_preemptible = !e->preemptible,
-        .ignore_eos = e->ignore_eos,
-        .max_tokens = wr->max_tokens,
-        .sampling = engine_setup_sampling(&r->cli->cfg),
-        .timeout_ms = e->timeout_ms,
-        .salt = e->salt,
-    };
+    const struct model *m = engine_model_named(r->ce.engine, wr->entry->model);
+    uint32_t n_vocab = m ? m->shape.n_vocab : 1; /* one that isn't there is refused by the engine */
+    struct engine_request rq;
     struct weft_err why = {0};
-    rq.sampling.temperature = e->temperature;
-    rq.sampling.seed = wr->sampling_seed;
-    enum weft_rc rc = e->kind == WORKLOAD_IDS ? prompt_ids(r, wr, &rq, err) : WEFT_OK;
+    enum weft_rc rc = workload_ask(r->w, wr, &r->cli->cfg, n_vocab, &r->ids, &rq, err);
     if (rc)
         return rc;
+    rq.id = wr->id;
     rc = engine_submit(r->ce.engine, r->ce.inbox, &rq, NULL, &why);
     if (rc == WEFT_OK)
         r->n_open++;
@@ -138,7 +109,7 @@ static enum weft_rc act(struct real *r, const struct workload_action *a, struct 
     switch (a->type) {
     case WORKLOAD_SUBMIT: return submit(r, a->request, err);
     case WORKLOAD_CANCEL: engine_cancel(r->ce.engine, wr->id); break;
-    case WORKLOAD_SET_PRIORITY: engine_set_priority(r->ce.engine, wr->id, wr->entry->set_priority_to); break;
+    case WORKLOAD_SET_PRIORITY: engine_set_priority(r->ce.engine, wr->id, a->to); break;
     }
     return WEFT_OK;
 }
@@ -261,7 +232,7 @@ enum weft_rc replay_real(const struct cli *cli, struct replay *rp, int *signal, 
         *signal = r.ce.signal;
         cli_engine_stop(&r.ce); /* joins the engine's thread: from here on the record is this one's alone */
     }
-    mem_free(r.ids);
+    mem_free(r.ids.ids);
     pthread_mutex_destroy(&r.lock);
     return rc;
 }

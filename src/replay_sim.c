@@ -174,6 +174,7 @@ static struct sim_request *make_request(struct sim *s, struct sim_model *m, cons
     r->rq.max_tokens = wr->max_tokens;
     r->rq.salt = e->salt && *e->salt ? fnv1a64(FNV1A64_INIT, e->salt, strlen(e->salt)) : 0;
     r->rq.n_prompt = (uint32_t)n_prompt;
+    r->rq.fork_of = e->fork_of;
     r->rq.user = r;
     r->model = m;
     return r;
@@ -217,8 +218,7 @@ static enum weft_rc act(struct sim *s, const struct workload_action *a, struct w
     if (a->type == WORKLOAD_CANCEL)
         sched_cancel(r->model->sched, &r->rq, s->now_us);
     else
-        sched_set_priority(r->model->sched, &r->rq, s->w->requests[a->request].entry->set_priority_to,
-                           s->now_us);
+        sched_set_priority(r->model->sched, &r->rq, a->to, s->now_us);
     return WEFT_OK;
 }
 

@@ -59,10 +59,12 @@ static void draw_request(const struct workload *w, uint32_t default_max_tokens, 
     r->n_ids = draw_range(&rng, e->prompt_tokens);
     r->max_tokens = draw_range(&rng, max_tokens);
     r->sampling_seed = (int64_t)rng_below(&rng, 1ull << 32);
+    if (e->sampling.seed >= 0)
+        r->sampling_seed = e->sampling.seed;
     r->ids_seed = rng.state;
     r->n_prefix = e->prefix ? e->prefix_tokens : 0;
-    if (e->kind != WORKLOAD_IDS)
-        r->n_ids = 0;
+    if (e->ids || e->kind != WORKLOAD_IDS)
+        r->n_ids = (uint32_t)e->n_ids;
 }
 
 static void fill_ids(struct rng *rng, uint32_t n_vocab, uint32_t n, uint32_t *ids)
@@ -74,6 +76,10 @@ static void fill_ids(struct rng *rng, uint32_t n_vocab, uint32_t n, uint32_t *id
 void workload_ids(const struct workload *w, const struct workload_request *r, uint32_t n_vocab, uint32_t *ids)
 {
     struct rng own = {.state = r->ids_seed};
+    if (r->entry->ids) {
+        memcpy(ids, r->entry->ids, r->n_ids * sizeof *ids);
+        return;
+    }
     if (r->n_prefix) {
         struct rng prefix = generator(w, "prefix", r->entry->prefix);
         fill_ids(&prefix, n_vocab, r->n_prefix, ids);
@@ -179,13 +185,12 @@ static int64_t scaled(const struct expansion *x, int64_t us)
     return llround((double)us * x->time_scale);
 }
 
-static enum weft_rc add_action(struct workload *w, int64_t at_us, enum workload_action_type type,
-                               struct weft_err *err)
+static enum weft_rc add_action(struct workload *w, struct workload_action action, struct weft_err *err)
 {
     if (mem_grow(&w->actions, &w->cap_actions, w->n_actions + 1, sizeof *w->actions))
         return weft_err_nomem(err, "workload", w->n_actions * sizeof *w->actions);
-    w->actions[w->n_actions++] =
-        (struct workload_action){.at_us = at_us, .request = (uint32_t)w->n_requests - 1, .type = type};
+    action.request = (uint32_t)w->n_requests - 1;
+    w->actions[w->n_actions++] = action;
     return WEFT_OK;
 }
 
@@ -206,11 +211,18 @@ static enum weft_rc add_request(const struct expansion *x, const struct workload
         snprintf(r->id, sizeof r->id, "%s", e->id);
     draw_request(w, x->default_max_tokens, r);
 
-    enum weft_rc rc = add_action(w, r->at_us, WORKLOAD_SUBMIT, err);
-    if (rc == WEFT_OK && e->set_priority_at_us >= 0)
-        rc = add_action(w, scaled(x, e->set_priority_at_us), WORKLOAD_SET_PRIORITY, err);
+    enum weft_rc rc =
+        add_action(w, (struct workload_action){.at_us = r->at_us, .type = WORKLOAD_SUBMIT}, err);
+    for (uint32_t i = 0; rc == WEFT_OK && i < e->n_priorities; i++)
+        rc = add_action(w,
+                        (struct workload_action){.at_us = scaled(x, e->priorities[i].at_us),
+                                                 .type = WORKLOAD_SET_PRIORITY,
+                                                 .to = e->priorities[i].to,
+                                                 .nth = i},
+                        err);
     if (rc == WEFT_OK && e->cancel_at_us >= 0)
-        rc = add_action(w, scaled(x, e->cancel_at_us), WORKLOAD_CANCEL, err);
+        rc = add_action(
+            w, (struct workload_action){.at_us = scaled(x, e->cancel_at_us), .type = WORKLOAD_CANCEL}, err);
     return rc;
 }
 
@@ -238,7 +250,9 @@ static int by_time(const void *a, const void *b)
         return p->at_us < q->at_us ? -1 : 1;
     if (p->request != q->request)
         return p->request < q->request ? -1 : 1;
-    return (int)p->type - (int)q->type;
+    if (p->type != q->type)
+        return (int)p->type - (int)q->type;
+    return p->nth < q->nth ? -1 : p->nth > q->nth;
 }
 
 enum weft_rc workload_expand(struct workload *w, double time_scale, const struct weft_config *cfg,

@@ -22,6 +22,7 @@
 
 #include "engine/base/err.h"
 #include "engine/model/chat_template.h"
+#include "engine/sampler.h"
 #include "engine/sched/request.h"
 #include "src/config.h"
 
@@ -42,6 +43,12 @@ struct workload_range {
 /* What a request asks the model. */
 enum workload_prompt { WORKLOAD_IDS, WORKLOAD_TEXT, WORKLOAD_CHAT };
 
+/* A change of priority. */
+struct workload_priority {
+    int64_t at_us;
+    enum prio to;
+};
+
 struct workload_entry {
     char *id; /* all pointers here: the workload's memory, or NULL where not given */
     unsigned line;
@@ -55,6 +62,8 @@ struct workload_entry {
 
     enum workload_prompt kind;
     struct workload_range prompt_tokens; /* WORKLOAD_IDS, without the prefix */
+    uint32_t *ids;                       /* WORKLOAD_IDS: just these; NULL: pseudo-random ones */
+    size_t n_ids, cap_ids;
     char *prefix;
     uint32_t prefix_tokens;
     char *text; /* WORKLOAD_TEXT */
@@ -64,12 +73,14 @@ struct workload_entry {
 
     struct workload_range max_tokens;
     bool stream, preemptible, ignore_eos;
-    double temperature;
-    int64_t timeout_ms; /* 0: the queue's */
+    struct sampling sampling; /* what of it counts: workload_sampling; seed -1: drawn */
+    uint64_t given;           /* which keys the file has for it */
+    int64_t timeout_ms;       /* 0: the queue's */
+    char *fork_of;            /* id of a request whose KV blocks may be shared */
 
-    int64_t cancel_at_us;       /* -1: never */
-    int64_t set_priority_at_us; /* -1: never */
-    enum prio set_priority_to;
+    int64_t cancel_at_us;                 /* -1: never */
+    struct workload_priority *priorities; /* in the file's order */
+    size_t n_priorities, cap_priorities;
 };
 
 struct workload_request {
@@ -90,6 +101,8 @@ struct workload_action {
     int64_t at_us;
     uint32_t request; /* index into workload.requests */
     enum workload_action_type type;
+    enum prio to; /* WORKLOAD_SET_PRIORITY */
+    uint32_t nth; /* of the changes of the request's priority */
 };
 
 /* What the resource manager measures from then on, under simulation. */
@@ -147,7 +160,12 @@ enum weft_rc workload_expand(struct workload *w, double time_scale, const struct
 /* Index of the request with that id, or -1. O(1). */
 long workload_find(const struct workload *w, const char *id);
 
-/* Writes the prompt ids of a WORKLOAD_IDS request, n_prefix + n_ids of them, each below n_vocab. */
+/* How the request samples: what the file says of it, and `base` where it says nothing; always at the file's
+ * temperature. */
+struct sampling workload_sampling(const struct workload_request *r, const struct sampling *base);
+
+/* Writes the prompt ids of a WORKLOAD_IDS request, n_prefix + n_ids of them: as the file has them, else each below
+ * n_vocab. */
 void workload_ids(const struct workload *w, const struct workload_request *r, uint32_t n_vocab,
                   uint32_t *ids);
 /* Ids that a prompt of text or messages has where there is no tokenizer: one for each four bytes, from their

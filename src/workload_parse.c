@@ -1,6 +1,7 @@
 /* YAML to entries: tables of keys, and what must hold between them. */
 #include "src/workload.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,15 +137,69 @@ static WYAML_READER(read_messages)
     return wyaml_sequence(y, k, node, path, target, read_message, err);
 }
 
+static enum weft_rc read_token(const struct wyaml *y, yaml_node_t *node, const char *path, void *target,
+                               struct weft_err *err)
+{
+    static const struct wyaml_key key = {.name = "ids", .min = 0, .max = UINT32_MAX};
+    struct workload_entry *e = target;
+    double id = 0;
+    enum weft_rc rc = wyaml_number(y, &key, node, path, true, &id, err);
+    if (rc == WEFT_OK && e->n_ids == WORKLOAD_TOKENS_MAX)
+        return wyaml_refuse(y, node, path, "", "at most 16777216 ids", "is one too many", err);
+    if (rc == WEFT_OK && mem_grow(&e->ids, &e->cap_ids, e->n_ids + 1, sizeof *e->ids) != 0)
+        return weft_err_nomem(err, path, (e->n_ids + 1) * sizeof *e->ids);
+    if (rc == WEFT_OK)
+        e->ids[e->n_ids++] = (uint32_t)id;
+    return rc;
+}
+
+static WYAML_READER(read_ids)
+{
+    return wyaml_sequence(y, k, node, path, target, read_token, err);
+}
+
+static enum weft_rc read_priority_change(const struct wyaml *y, yaml_node_t *node, const char *path,
+                                         void *target, struct weft_err *err)
+{
+    static const struct wyaml_key keys[] = {
+        {"at_ms", wyaml_ms, offsetof(struct workload_priority, at_us), TIMES, .required = true},
+        {"to", wyaml_prio, offsetof(struct workload_priority, to), .allowed = PRIORITIES, .required = true},
+        {.name = NULL},
+    };
+    struct workload_entry *e = target;
+    if (mem_grow(&e->priorities, &e->cap_priorities, e->n_priorities + 1, sizeof *e->priorities) != 0)
+        return weft_err_nomem(err, path, (e->n_priorities + 1) * sizeof *e->priorities);
+    struct workload_priority *p = &e->priorities[e->n_priorities++];
+    *p = (struct workload_priority){.at_us = 0};
+    return wyaml_mapping(y, keys, node, path, p, NULL, err);
+}
+
+/* One change, or a list of them. */
+static WYAML_READER(read_set_priority)
+{
+    return node->type == YAML_SEQUENCE_NODE
+               ? wyaml_sequence(y, k, node, path, target, read_priority_change, err)
+               : read_priority_change(y, node, path, target, err);
+}
+
+/* A seed uses all bits that it has, which is more than a double holds. */
+static WYAML_READER(read_sampling_seed)
+{
+    char *end = NULL;
+    const char *s = wyaml_word(y, k, node, path, err);
+    if (!s)
+        return WEFT_CONFIG_INVALID;
+    errno = 0;
+    long long v = strtoll(s, &end, 10);
+    if (!*s || s[strspn(s, "0123456789")] || errno)
+        return wyaml_refuse(y, node, path, s, k->allowed, "is no seed", err);
+    *(int64_t *)(void *)((char *)target + k->offset) = v;
+    return WEFT_OK;
+}
+
 static const struct wyaml_key arrivals_keys[] = {
     {"rate_per_s", wyaml_real, ENTRY(rate_per_s), 1e-6, 1e6, .required = true},
     {"until_ms", wyaml_ms, ENTRY(until_us), TIMES, .required = true},
-    {.name = NULL},
-};
-
-static const struct wyaml_key set_priority_keys[] = {
-    {"at_ms", wyaml_ms, ENTRY(set_priority_at_us), TIMES, .required = true},
-    {"to", wyaml_prio, ENTRY(set_priority_to), .allowed = PRIORITIES, .required = true},
     {.name = NULL},
 };
 
@@ -159,6 +214,7 @@ static const struct wyaml_key entry_keys[] = {
     NUMBER("max_tokens", read_range, ENTRY(max_tokens), 1, WORKLOAD_TOKENS_MAX),
     {"prefix", wyaml_text, ENTRY(prefix), 1, 1024, .allowed = "a name"},
     NUMBER("prefix_tokens", wyaml_u32, ENTRY(prefix_tokens), 1, WORKLOAD_TOKENS_MAX),
+    {"ids", read_ids, .min = 1, .allowed = "a list of token ids"},
     {"text", wyaml_text, ENTRY(text), 1, WORKLOAD_BYTES_MAX, .allowed = "text, not empty"},
     {"messages", read_messages, .min = 1, .allowed = "a list of {role, content}"},
     {"model", wyaml_text, ENTRY(model), 1, 95, .allowed = "a model's name"},
@@ -167,9 +223,17 @@ static const struct wyaml_key entry_keys[] = {
     {"preemptible", wyaml_bool, ENTRY(preemptible), .allowed = "true or false"},
     NUMBER("timeout_ms", wyaml_i64, ENTRY(timeout_ms), TIMES),
     {"ignore_eos", wyaml_bool, ENTRY(ignore_eos), .allowed = "true or false"},
-    NUMBER("temperature", wyaml_real, ENTRY(temperature), 0, 100),
+    NUMBER("temperature", wyaml_real, ENTRY(sampling.temperature), 0, 100),
+    NUMBER("top_k", wyaml_u32, ENTRY(sampling.top_k), 0, UINT32_MAX),
+    NUMBER("top_p", wyaml_real, ENTRY(sampling.top_p), 1e-9, 1),
+    NUMBER("min_p", wyaml_real, ENTRY(sampling.min_p), 0, 1),
+    NUMBER("repeat_penalty", wyaml_real, ENTRY(sampling.repeat_penalty), 1e-9, 10),
+    NUMBER("presence_penalty", wyaml_real, ENTRY(sampling.presence_penalty), -2, 2),
+    NUMBER("frequency_penalty", wyaml_real, ENTRY(sampling.frequency_penalty), -2, 2),
+    {"seed", read_sampling_seed, ENTRY(sampling.seed), .allowed = "0 … 9223372036854775807"},
     NUMBER("cancel_at_ms", wyaml_ms, ENTRY(cancel_at_us), TIMES),
-    {"set_priority", wyaml_nested, .allowed = "{at_ms, to}", .nested = set_priority_keys},
+    {"set_priority", read_set_priority, .min = 1, .allowed = "{at_ms, to}, or a list of them"},
+    {"fork_of", wyaml_text, ENTRY(fork_of), 1, REQ_ID_MAX - 1, .allowed = "a request's id"},
     {.name = NULL},
 };
 
@@ -187,7 +251,10 @@ static const struct {
     {"prefix", "prefix_tokens", true, "has no meaning without prefix_tokens"},
     {"prefix_tokens", "prefix", true, "has no meaning without prefix"},
     {"prefix", "prompt_tokens", true, "goes before prompt_tokens only"},
+    {"ids", "prompt_tokens", false, "and prompt_tokens are both given"},
     {"text", "prompt_tokens", false, "and prompt_tokens are both given"},
+    {"text", "ids", false, "and ids are both given"},
+    {"messages", "ids", false, "and ids are both given"},
     {"messages", "prompt_tokens", false, "and prompt_tokens are both given"},
     {"messages", "text", false, "and text are both given"},
 };
@@ -204,10 +271,10 @@ static enum weft_rc check_rules(const struct wyaml *y, const yaml_node_t *node, 
         snprintf(allowed, sizeof allowed, "%s %s", rules[i].needed ? "with" : "without", rules[i].other);
         return wyaml_refuse(y, node, full, "", allowed, rules[i].problem, err);
     }
-    const uint64_t prompts = wyaml_bit(entry_keys, "prompt_tokens") | wyaml_bit(entry_keys, "text") |
-                             wyaml_bit(entry_keys, "messages");
+    const uint64_t prompts = wyaml_bit(entry_keys, "prompt_tokens") | wyaml_bit(entry_keys, "ids") |
+                             wyaml_bit(entry_keys, "text") | wyaml_bit(entry_keys, "messages");
     if (!(given & prompts))
-        return wyaml_refuse(y, node, path, "", "prompt_tokens, text or messages", "has no prompt", err);
+        return wyaml_refuse(y, node, path, "", "prompt_tokens, ids, text or messages", "has no prompt", err);
     return WEFT_OK;
 }
 
@@ -215,6 +282,10 @@ static enum weft_rc check_entry(const struct wyaml *y, const yaml_node_t *node, 
                                 const struct workload_entry *e, struct weft_err *err)
 {
     char full[WYAML_PATH_MAX], value[32];
+    int64_t first_change_us = e->n_priorities ? INT64_MAX : -1;
+    for (size_t i = 0; i < e->n_priorities; i++)
+        if (e->priorities[i].at_us < first_change_us)
+            first_change_us = e->priorities[i].at_us;
     const struct {
         const char *key;
         int64_t at_us;
@@ -222,7 +293,7 @@ static enum weft_rc check_entry(const struct wyaml *y, const yaml_node_t *node, 
     } later[] = {
         {"arrivals.until_ms", e->until_us, e->rate_per_s > 0},
         {"cancel_at_ms", e->cancel_at_us, e->cancel_at_us >= 0},
-        {"set_priority.at_ms", e->set_priority_at_us, e->set_priority_at_us >= 0},
+        {"set_priority.at_ms", first_change_us, first_change_us >= 0},
     };
     for (size_t i = 0; i < sizeof later / sizeof later[0]; i++) {
         if (!later[i].given || later[i].at_us >= e->at_us)
@@ -231,7 +302,7 @@ static enum weft_rc check_entry(const struct wyaml *y, const yaml_node_t *node, 
         snprintf(value, sizeof value, "%.15g", (double)later[i].at_us / 1e3);
         return wyaml_refuse(y, node, full, value, "at_ms or later", "comes before the request does", err);
     }
-    if (e->kind == WORKLOAD_IDS && e->prompt_tokens.min == 0 && !e->prefix) {
+    if (e->kind == WORKLOAD_IDS && !e->ids && e->prompt_tokens.min == 0 && !e->prefix) {
         snprintf(full, sizeof full, "%.100s.prompt_tokens", path);
         return wyaml_refuse(y, node, full, "0", "1 … 16777216, or a prefix before it", "is no prompt", err);
     }
@@ -252,14 +323,15 @@ static enum weft_rc read_entry(const struct wyaml *y, yaml_node_t *node, const c
         .stream = true,
         .preemptible = true,
         .ignore_eos = true,
+        .sampling = {.seed = -1},
         .cancel_at_us = -1,
-        .set_priority_at_us = -1,
     };
     enum weft_rc rc = wyaml_mapping(y, entry_keys, node, path, e, &given, err);
     if (rc == WEFT_OK)
         rc = check_rules(y, node, path, given, err);
     if (rc)
         return rc;
+    e->given = given;
     e->kind = e->text ? WORKLOAD_TEXT : e->messages ? WORKLOAD_CHAT : WORKLOAD_IDS;
     e->text_len = e->text ? strlen(e->text) : 0;
     e->numbered = given & (wyaml_bit(entry_keys, "repeat") | wyaml_bit(entry_keys, "arrivals"));
@@ -272,6 +344,22 @@ static enum weft_rc read_entry(const struct wyaml *y, yaml_node_t *node, const c
             return weft_err_nomem(err, path, sizeof made);
     }
     return check_entry(y, node, path, e, err);
+}
+
+struct sampling workload_sampling(const struct workload_request *r, const struct sampling *base)
+{
+    static const char *const names[] = {
+        "top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty"};
+    const struct workload_entry *e = r->entry;
+    struct sampling out = *base;
+    for (const struct wyaml_key *k = entry_keys; k->name; k++)
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+            if (strcmp(k->name, names[i]) == 0 && e->given & wyaml_bit(entry_keys, k->name))
+                memcpy((char *)&out + (k->offset - ENTRY(sampling)), (const char *)e + k->offset,
+                       k->read == wyaml_u32 ? sizeof(uint32_t) : sizeof(double));
+    out.temperature = e->sampling.temperature;
+    out.seed = r->sampling_seed;
+    return out;
 }
 
 /* ---- the file ---- */
@@ -413,7 +501,8 @@ static void entry_free(struct workload_entry *e)
 {
     for (size_t i = 0; i < e->n_messages; i++)
         mem_free((char *)e->messages[i].content);
-    void *const owned[] = {e->id, e->model, e->salt, e->prefix, e->text, e->messages};
+    void *const owned[] = {e->id,   e->model,    e->salt,    e->prefix,    e->ids,
+                           e->text, e->messages, e->fork_of, e->priorities};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++)
         mem_free(owned[i]);
 }

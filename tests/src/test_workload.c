@@ -80,6 +80,10 @@ static void every_key_of_an_entry(void **state)
               "    timeout_ms: 900\n"
               "    ignore_eos: false\n"
               "    temperature: 0.25\n"
+              "    top_p: 0.5\n"
+              "    frequency_penalty: -1.5\n"
+              "    seed: 9223372036854775807\n"
+              "    fork_of: other\n"
               "    cancel_at_ms: 500\n"
               "    set_priority: {at_ms: 100, to: critical}\n"
               "  - {text: \"Hello\"}\n"
@@ -106,10 +110,17 @@ static void every_key_of_an_entry(void **state)
     assert_string_equal(e->salt, "mine");
     assert_false(e->stream || e->preemptible || e->ignore_eos);
     assert_int_equal(e->timeout_ms, 900);
-    assert_true(e->temperature > 0.24 && e->temperature < 0.26);
+    const struct sampling base = SAMPLING_DEFAULT;
+    struct workload_request r = {.entry = e, .sampling_seed = 17};
+    struct sampling sampling = workload_sampling(&r, &base);
+    assert_true(sampling.temperature == 0.25 && sampling.top_p == 0.5 && sampling.frequency_penalty == -1.5);
+    assert_true(sampling.top_k == base.top_k && sampling.min_p == base.min_p); /* of which it says nothing */
+    assert_true(sampling.seed == 17 && e->sampling.seed == INT64_MAX);
+    assert_string_equal(e->fork_of, "other");
     assert_int_equal(e->cancel_at_us, 500000);
-    assert_int_equal(e->set_priority_at_us, 100000);
-    assert_int_equal(e->set_priority_to, PRIO_CRITICAL);
+    assert_int_equal(e->n_priorities, 1);
+    assert_int_equal(e->priorities[0].at_us, 100000);
+    assert_int_equal(e->priorities[0].to, PRIO_CRITICAL);
 
     e = &w->entries[1]; /* and what holds where nothing is said */
     assert_string_equal(e->id, "r2");
@@ -117,8 +128,10 @@ static void every_key_of_an_entry(void **state)
     assert_string_equal(e->text, "Hello");
     assert_true(e->stream && e->preemptible && e->ignore_eos && !e->numbered);
     assert_true(e->weight[PRIO_NORMAL + 1] > 0);
-    assert_true(e->temperature <= 0);
-    assert_true(e->cancel_at_us == -1 && e->set_priority_at_us == -1 && e->at_us == 0 && e->repeat == 1);
+    r.entry = e;
+    assert_true(workload_sampling(&r, &base).temperature <= 0); /* greedy, whatever the configuration says */
+    assert_true(e->sampling.seed == -1 && !e->fork_of);
+    assert_true(e->cancel_at_us == -1 && !e->n_priorities && e->at_us == 0 && e->repeat == 1);
     e = &w->entries[2];
     assert_int_equal(e->kind, WORKLOAD_CHAT);
     assert_int_equal(e->n_messages, 2);
@@ -284,6 +297,24 @@ static const struct refusal {
     {"requests: [{prompt_tokens: 4, set_priority: {at_ms: 5}}]", 1, "requests[0].set_priority.to",
      "is missing"},
     {"requests: [{prompt_tokens: 4, set_priority: high}]", 1, "requests[0].set_priority", "no mapping"},
+    {"requests: [{prompt_tokens: 4, set_priority: []}]", 1, "requests[0].set_priority", "empty list"},
+    {"requests: [{prompt_tokens: 4, set_priority: [{at_ms: 5, to: low}, {at_ms: 6, to: 3}]}]", 1,
+     "requests[0].set_priority[1].to", "no priority"},
+    {"requests: [{prompt_tokens: 4, at_ms: 9, set_priority: [{at_ms: 9, to: low}, {at_ms: 8, to: low}]}]", 1,
+     "requests[0].set_priority.at_ms", "before the request"},
+    {"requests: [{ids: []}]", 1, "requests[0].ids", "empty list"},
+    {"requests: [{ids: 4}]", 1, "requests[0].ids", "no list"},
+    {"requests: [{ids: [4, -1]}]", 1, "requests[0].ids[1]", "out of range"},
+    {"requests: [{ids: [4], prompt_tokens: 4}]", 1, "requests[0].ids", "both given"},
+    {"requests: [{ids: [4], text: x}]", 1, "requests[0].text", "both given"},
+    {"requests: [{ids: [4], messages: [{role: user, content: x}]}]", 1, "requests[0].messages", "both given"},
+    {"requests: [{ids: [4], prefix: a, prefix_tokens: 4}]", 1, "requests[0].prefix", "before prompt_tokens"},
+    {"requests: [{prompt_tokens: 4, seed: -1}]", 1, "requests[0].seed", "no seed"},
+    {"requests: [{prompt_tokens: 4, seed: 9223372036854775808}]", 1, "requests[0].seed", "no seed"},
+    {"requests: [{prompt_tokens: 4, top_p: 0}]", 1, "requests[0].top_p", "out of range"},
+    {"requests: [{prompt_tokens: 4, presence_penalty: 3}]", 1, "requests[0].presence_penalty",
+     "out of range"},
+    {"requests: [{prompt_tokens: 4, fork_of: \"\"}]", 1, "requests[0].fork_of", "is empty"},
     {"requests: [{prompt_tokens: 4, prefix: a}]", 1, "requests[0].prefix", "without prefix_tokens"},
     {"requests: [{prompt_tokens: 4, prefix_tokens: 4}]", 1, "requests[0].prefix_tokens", "without prefix"},
     {"requests: [{text: x, prefix: a, prefix_tokens: 4}]", 1, "requests[0].prefix", "before prompt_tokens"},
@@ -426,23 +457,33 @@ static void repeated_entries_are_numbered(void **state)
 static void actions_follow_time_and_then_the_file(void **state)
 {
     (void)state;
-    struct workload *w =
-        expand("requests:\n"
-               "  - {id: late, at_ms: 20, prompt_tokens: 4}\n"
-               "  - {id: b, repeat: 2, at_ms: 10, prompt_tokens: 4, cancel_at_ms: 20}\n"
-               "  - {id: a, at_ms: 10, prompt_tokens: 4, set_priority: {at_ms: 10, to: high}}\n");
+    struct workload *w = expand(
+        "requests:\n"
+        "  - {id: late, at_ms: 20, prompt_tokens: 4}\n"
+        "  - {id: b, repeat: 2, at_ms: 10, prompt_tokens: 4, cancel_at_ms: 20}\n"
+        "  - {id: a, at_ms: 10, prompt_tokens: 4,\n"
+        "     set_priority: [{at_ms: 30, to: low}, {at_ms: 10, to: high}, {at_ms: 10, to: normal}]}\n");
     static const struct {
         const char *id;
         enum workload_action_type type;
+        enum prio to;
     } expected[] = {
-        {"b.0", WORKLOAD_SUBMIT},     {"b.1", WORKLOAD_SUBMIT},  {"a", WORKLOAD_SUBMIT},
-        {"a", WORKLOAD_SET_PRIORITY}, {"late", WORKLOAD_SUBMIT}, {"b.0", WORKLOAD_CANCEL},
-        {"b.1", WORKLOAD_CANCEL},
+        {.id = "b.0", WORKLOAD_SUBMIT},
+        {.id = "b.1", WORKLOAD_SUBMIT},
+        {.id = "a", WORKLOAD_SUBMIT},
+        {"a", WORKLOAD_SET_PRIORITY, PRIO_HIGH},
+        {"a", WORKLOAD_SET_PRIORITY, PRIO_NORMAL},
+        {.id = "late", WORKLOAD_SUBMIT},
+        {.id = "b.0", WORKLOAD_CANCEL},
+        {.id = "b.1", WORKLOAD_CANCEL},
+        {"a", WORKLOAD_SET_PRIORITY, PRIO_LOW},
     };
     assert_int_equal(w->n_actions, sizeof expected / sizeof expected[0]);
     for (size_t i = 0; i < w->n_actions; i++) {
         assert_string_equal(w->requests[w->actions[i].request].id, expected[i].id);
         assert_int_equal(w->actions[i].type, expected[i].type);
+        if (expected[i].type == WORKLOAD_SET_PRIORITY)
+            assert_int_equal(w->actions[i].to, expected[i].to);
     }
     workload_destroy(w);
 }
@@ -549,6 +590,24 @@ static void draws_keep_to_their_ranges(void **state)
     assert_in_range(by_prio[PRIO_HIGH + 1], 890, 1110);
     assert_int_equal(by_prio[PRIO_HIGH + 1] + by_prio[PRIO_LOW + 1], 4000);
     assert_int_equal(seen, 15);
+    workload_destroy(w);
+}
+
+static void ids_and_seeds_that_are_given_count(void **state)
+{
+    (void)state;
+    struct workload *w = expand("requests:\n  - {id: a, repeat: 2, ids: [5, 4000000000, 0], seed: 11}\n"
+                                "  - {id: b, prompt_tokens: 3}\n");
+    uint32_t ids[3];
+    for (size_t i = 0; i < 2; i++) {
+        const struct workload_request *r = &w->requests[i];
+        assert_int_equal(r->n_prefix + r->n_ids, 3);
+        assert_int_equal(r->sampling_seed, 11);
+        workload_ids(w, r, 100, ids);
+        assert_true(ids[0] == 5 && ids[1] == 4000000000 &&
+                    ids[2] == 0); /* the engine says which are too large */
+    }
+    assert_int_not_equal(w->requests[2].sampling_seed, 11);
     workload_destroy(w);
 }
 
@@ -672,6 +731,7 @@ int main(void)
         TEST(times_are_scaled),
         TEST(a_request_depends_on_seed_and_id_alone),
         TEST(draws_keep_to_their_ranges),
+        TEST(ids_and_seeds_that_are_given_count),
         TEST(a_prefix_is_shared_by_name),
         TEST(arrivals_are_a_poisson_process),
         TEST(texts_have_pseudo_ids),

@@ -383,6 +383,43 @@ static void two_models_share_the_device(void **state)
     run_free(&r);
 }
 
+/* A fork takes its parent's blocks while that one holds them, also a part-filled one, and without any prefix cache. */
+static void forks_share_their_parents_blocks(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "set: {kv.prefix_cache: false, kv.blocks: 64}\n"
+        "requests:\n"
+        "  - {id: parent, ids: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20], "
+        "max_tokens: 200}\n"
+        "  - {id: child, at_ms: 50, fork_of: parent, max_tokens: 20,\n"
+        "     ids: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 99, 98]}\n"
+        "  - {id: twin, at_ms: 50, fork_of: nobody, max_tokens: 20,\n"
+        "     ids: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 99, 98]}\n";
+    struct run r = run_text("forks", text, NULL);
+    json_t *child = run_request(&r, "child"), *twin = run_request(&r, "twin");
+    assert_int_equal(run_num(child, "cached_tokens"), 19);
+    assert_int_equal(run_num(twin, "cached_tokens"), 0);
+    assert_string_equal(run_str(child, "ids_hash"), run_str(twin, "ids_hash"));
+    assert_int_equal(run_total(&r, "leaked_blocks"), 0);
+    run_free(&r);
+}
+
+static void each_change_of_priority_happens(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "set: {scheduler.max_batch_size: 1}\n"
+        "requests:\n"
+        "  - {id: first, prompt_tokens: 20, max_tokens: 100, preemptible: false}\n"
+        "  - {id: moved, at_ms: 1, priority: low, prompt_tokens: 20, max_tokens: 4,\n"
+        "     set_priority: [{at_ms: 10, to: high}, {at_ms: 20, to: normal}, {at_ms: 30, to: critical}]}\n";
+    struct run r = run_text("moved", text, NULL);
+    assert_int_equal(run_count_events(&r, "priority", "moved"), 3);
+    assert_string_equal(run_str(run_request(&r, "moved"), "priority"), "critical");
+    run_free(&r);
+}
+
 static void zero_costs_are_legal(void **state)
 {
     (void)state;
@@ -495,6 +532,8 @@ int main(void)
         cmocka_unit_test(virtual_time_follows_the_formula),
         cmocka_unit_test(arrivals_within_a_step_keep_their_time),
         cmocka_unit_test(two_models_share_the_device),
+        cmocka_unit_test(forks_share_their_parents_blocks),
+        cmocka_unit_test(each_change_of_priority_happens),
         cmocka_unit_test(zero_costs_are_legal),
         cmocka_unit_test(every_failed_allocation_ends_well),
         cmocka_unit_test(a_hundred_thousand_requests_take_seconds),
