@@ -140,14 +140,15 @@ static uint32_t min3(uint32_t a, uint32_t b, uint32_t c)
 
 enum weft_rc unit_warm(struct unit *u, struct weft_err *err)
 {
-    enum { SMALL = 8 };
+    /* A prompt long enough for every tile of tokens; a whole budget would run the same kernels for longer. */
+    enum { SMALL = 8, PROMPT = 64 };
     struct engine *e = u->engine;
     const struct exec_info *x = &u->exec->info;
     uint64_t slots = (uint64_t)x->n_blocks * x->block_tokens;
     const struct shape shapes[] = {
         {1, 1},
         {min3(SMALL, e->cfg.max_batch_size, x->n_blocks), 1},
-        {1, min3(e->cfg.max_batch_tokens, x->n_ctx, slots < UINT32_MAX ? (uint32_t)slots : UINT32_MAX)},
+        {1, min3(e->cfg.max_batch_tokens, x->n_ctx, slots < PROMPT ? (uint32_t)slots : PROMPT)},
     };
     enum { N_SHAPES = sizeof shapes / sizeof *shapes };
     int64_t start = clock_now_us(), limit_us = e->cfg.warm_timeout_ms * 1000;

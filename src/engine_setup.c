@@ -1,6 +1,7 @@
 #include "src/engine_setup.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -96,6 +97,44 @@ enum weft_rc engine_setup_sim(const struct weft_config *cfg, struct exec **out, 
     return exec_sim_create(&sim, out, err);
 }
 
+/* Tokenizer and template, read on a thread of their own. */
+struct text_reader {
+    struct model *m;
+    pthread_t thread;
+    bool running;
+    enum weft_rc rc;
+    struct weft_err err;
+};
+
+static void *read_text(void *arg)
+{
+    struct text_reader *t = arg;
+    t->rc = model_read_text(t->m, &t->err);
+    return NULL;
+}
+
+/* Opens the model, and makes its executor while the tokenizer is being read: each takes a part of the time to READY. */
+static enum weft_rc load_cl(const struct load *l, struct engine *e, struct model **model, struct exec **exec,
+                            struct weft_err *err)
+{
+    struct text_reader text = {.rc = WEFT_OK};
+    engine_progress(e, "reading the model", -1);
+    enum weft_rc rc = model_open_tensors(l->model_path, model, err);
+    if (rc)
+        return rc;
+    text.m = *model;
+    text.running = pthread_create(&text.thread, NULL, read_text, &text) == 0;
+    if (!text.running)
+        read_text(&text);
+    if (text.running || !text.rc)
+        rc = create_cl(l, e, *model, exec, err);
+    if (text.running)
+        pthread_join(text.thread, NULL);
+    if (text.rc && err) /* the file's own fault first */
+        *err = text.err;
+    return text.rc ? text.rc : rc;
+}
+
 /* engine_load_fn: on the engine thread, once. */
 static enum weft_rc load(void *ctx, struct engine *e, struct model **model, struct exec **exec,
                          struct weft_err *err)
@@ -103,15 +142,7 @@ static enum weft_rc load(void *ctx, struct engine *e, struct model **model, stru
     struct load *l = ctx;
     struct model *m = NULL;
     struct exec *x = NULL;
-    enum weft_rc rc = WEFT_OK;
-    if (l->options.sim) {
-        rc = engine_setup_sim(l->cfg, &x, err);
-    } else {
-        engine_progress(e, "reading the model", -1);
-        rc = model_open(l->model_path, &m, err);
-        if (rc == WEFT_OK)
-            rc = create_cl(l, e, m, &x, err);
-    }
+    enum weft_rc rc = l->options.sim ? engine_setup_sim(l->cfg, &x, err) : load_cl(l, e, &m, &x, err);
     if (rc == WEFT_OK && l->options.loaded)
         rc = l->options.loaded(l->options.ctx, m, &x, err);
     if (rc) {

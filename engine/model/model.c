@@ -183,12 +183,11 @@ static enum weft_rc read_shape(const struct gguf *g, struct model_shape *s, stru
 }
 
 /* The vocabulary counted three ways: tokens, rows of the embedding, and (where given) the hyperparameter. */
-static enum weft_rc read_vocab(struct model *m, struct weft_err *err)
+static enum weft_rc count_vocab(struct model *m, struct weft_err *err)
 {
-    enum weft_rc rc = as_load_failure(tok_create(m->file, &m->tok, err), err);
+    enum weft_rc rc = as_load_failure(tok_count(m->file, &m->shape.n_vocab, err), err);
     if (rc != WEFT_OK)
         return rc;
-    m->shape.n_vocab = tok_n_vocab(m->tok);
     uint32_t told;
     rc = read_count(m->file, "llama.vocab_size", m->shape.n_vocab, UINT32_MAX, &told, err);
     if (rc == WEFT_OK && told != m->shape.n_vocab)
@@ -397,20 +396,43 @@ static enum weft_rc from_gguf(struct gguf *g, struct model **out, struct weft_er
     m->file = g;
     enum weft_rc rc;
     if ((rc = check_kind(g, err)) == WEFT_OK && (rc = read_shape(g, &m->shape, err)) == WEFT_OK &&
-        (rc = read_vocab(m, err)) == WEFT_OK && (rc = bind_tensors(m, err)) == WEFT_OK &&
-        (rc = read_chat(m, err)) == WEFT_OK && (rc = read_name(m, g->path, err)) == WEFT_OK)
+        (rc = count_vocab(m, err)) == WEFT_OK && (rc = bind_tensors(m, err)) == WEFT_OK &&
+        (rc = read_name(m, g->path, err)) == WEFT_OK)
         *out = m;
     else
         model_close(m);
     return rc;
 }
 
-enum weft_rc model_open(const char *path, struct model **out, struct weft_err *err)
+enum weft_rc model_open_tensors(const char *path, struct model **out, struct weft_err *err)
 {
     *out = NULL;
     struct gguf *g;
     enum weft_rc rc = gguf_open(path, &g, err);
     return rc == WEFT_OK ? from_gguf(g, out, err) : rc;
+}
+
+enum weft_rc model_read_text(struct model *m, struct weft_err *err)
+{
+    enum weft_rc rc = as_load_failure(tok_create(m->file, &m->tok, err), err);
+    return rc == WEFT_OK ? read_chat(m, err) : rc;
+}
+
+/* Completes what from_gguf began, or drops it. */
+static enum weft_rc with_text(enum weft_rc rc, struct model **out, struct weft_err *err)
+{
+    if (rc == WEFT_OK)
+        rc = model_read_text(*out, err);
+    if (rc != WEFT_OK) {
+        model_close(*out);
+        *out = NULL;
+    }
+    return rc;
+}
+
+enum weft_rc model_open(const char *path, struct model **out, struct weft_err *err)
+{
+    return with_text(model_open_tensors(path, out, err), out, err);
 }
 
 enum weft_rc model_parse(const void *bytes, size_t n, const char *path, struct model **out,
@@ -419,7 +441,7 @@ enum weft_rc model_parse(const void *bytes, size_t n, const char *path, struct m
     *out = NULL;
     struct gguf *g;
     enum weft_rc rc = gguf_parse(bytes, n, path, &g, err);
-    return rc == WEFT_OK ? from_gguf(g, out, err) : rc;
+    return with_text(rc == WEFT_OK ? from_gguf(g, out, err) : rc, out, err);
 }
 
 void model_close(struct model *m)

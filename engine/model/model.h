@@ -50,6 +50,10 @@ struct model {
 };
 
 enum weft_rc model_open(const char *path, struct model **out, struct weft_err *err);
+/* model_open in two steps, as the second takes as long as the weights do: file, shapes and tensors; then tokenizer and
+ * chat template, which may be read by one thread while others read tensors. Neither tok nor chat may be used before. */
+enum weft_rc model_open_tensors(const char *path, struct model **out, struct weft_err *err);
+enum weft_rc model_read_text(struct model *m, struct weft_err *err);
 /* The same from bytes that outlive the model (tests, fuzzing). */
 enum weft_rc model_parse(const void *bytes, size_t n, const char *path, struct model **out,
                          struct weft_err *err);

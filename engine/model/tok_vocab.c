@@ -376,14 +376,28 @@ static enum weft_rc read_ids(struct reading *r, bool add_bos)
 
 /* --- all of it --- */
 
+static enum weft_rc find_tokens(struct reading *r)
+{
+    enum weft_rc rc = find_strings(r, KEY_TOKENS, VOCAB_MAX, &r->tokens);
+    if (rc == WEFT_OK && r->tokens->n == 0)
+        rc = refuse(r, KEY_TOKENS, "empty", "at least one token is required");
+    return rc;
+}
+
+enum weft_rc tok_vocab_count(const struct gguf *g, uint32_t *n, struct weft_err *err)
+{
+    struct reading r = {.g = g, .err = err};
+    enum weft_rc rc = find_tokens(&r);
+    *n = rc == WEFT_OK ? (uint32_t)r.tokens->n : 0;
+    return rc;
+}
+
 static enum weft_rc read_vocab(struct reading *r, bool whole_tokens, bool add_bos)
 {
     struct alphabet alphabet;
-    enum weft_rc rc = find_strings(r, KEY_TOKENS, VOCAB_MAX, &r->tokens);
+    enum weft_rc rc = find_tokens(r);
     if (rc != WEFT_OK)
         return rc;
-    if (r->tokens->n == 0)
-        return refuse(r, KEY_TOKENS, "empty", "at least one token is required");
     r->v->n = (uint32_t)r->tokens->n;
     alphabet_init(&alphabet);
     if ((rc = read_types(r)) != WEFT_OK || (rc = index_texts(r)) != WEFT_OK ||

@@ -46,6 +46,8 @@ struct tok_vocab {
     size_t n_eog;
 };
 
+/* How many tokens there are, 1 or more, without reading them. FILE_INVALID. */
+enum weft_rc tok_vocab_count(const struct gguf *g, uint32_t *n, struct weft_err *err);
 /* Reads the tokenizer.ggml.* keys. `whole_tokens`, `add_bos`: the pre-tokenizer's traits. FILE_INVALID, or
  * INTERNAL_ERROR when out of memory; *v is then empty. */
 enum weft_rc tok_vocab_init(struct tok_vocab *v, const struct gguf *g, bool whole_tokens, bool add_bos,

@@ -98,6 +98,16 @@ static bool collect_special(struct tok *t)
     return tok_special_init(&t->special, entry, n, v->bytes);
 }
 
+enum weft_rc tok_count(const struct gguf *g, uint32_t *n, struct weft_err *err)
+{
+    const struct tok_pre_traits *traits;
+    enum weft_rc rc;
+    *n = 0;
+    if ((rc = check_model(g, err)) != WEFT_OK || (rc = find_pre(g, &traits, err)) != WEFT_OK)
+        return rc;
+    return tok_vocab_count(g, n, err);
+}
+
 enum weft_rc tok_create(const struct gguf *g, struct tok **out, struct weft_err *err)
 {
     const struct tok_pre_traits *traits = NULL;

@@ -29,6 +29,8 @@ void tok_ids_free(struct tok_ids *ids);
 /* FILE_INVALID when tokens or merges are missing, of a wrong type, inconsistent, or the pre-tokenizer is unknown. */
 enum weft_rc tok_create(const struct gguf *g, struct tok **out, struct weft_err *err);
 void tok_destroy(struct tok *t);
+/* How many tokens tok_create would read, at once and without reading them. Its errors, as far as they show by then. */
+enum weft_rc tok_count(const struct gguf *g, uint32_t *n, struct weft_err *err);
 
 enum tok_mode {
     TOK_PLAIN,   /* special tokens in the text are plain text */
