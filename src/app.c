@@ -232,9 +232,12 @@ static void on_signals(struct app *a)
  * limit. */
 static int wait_ms(struct app *a, int64_t now)
 {
-    int64_t until = INT64_MAX, interval = app_frame_interval(a), save = app_store_tick(a, now);
-    int64_t play = app_demo_tick(a, now); /* first: it may have something to draw */
+    int64_t save = app_store_tick(a, now),
+            play = app_demo_tick(a, now); /* first: they may have something to draw */
+    int64_t until = INT64_MAX, interval = app_frame_interval(a);
     int sequence = decoder_wait_ms(term_decoder(a->term));
+    if (a->urgent)
+        return 0;
     if (a->dirty)
         until = a->frame_us + 1000000 / a->cfg->ui.fps;
     else if (interval)
