@@ -62,11 +62,11 @@ static const struct preset presets[LAYOUT_PRESET_COUNT] = {
     }},
     [LAYOUT_SCHEDULER] = {36, 9, {
         {{PANE_QUEUE, 38, 30, 0}, {PANE_BATCH, 62, 30, 0}},
-        {{PANE_KV, 26, 22, 0}, {PANE_EVENTS, 34, 34, 0}, {PANE_RATES, 26, 26, 0}, {PANE_LATENCY, 20, 34, 150}},
+        {{PANE_EVENTS, 60, 34, 0}, {PANE_LATENCY, 8, 34, 0}, {PANE_RATES, 16, 24, 0}, {PANE_KV, 16, 20, 0}},
     }},
     [LAYOUT_KV] = {36, 9, {
         {{PANE_KV, 64, 34, 0}, {PANE_QUEUE, 36, 30, 0}},
-        {{PANE_BATCH, 40, 30, 0}, {PANE_RATES, 32, 26, 0}, {PANE_LATENCY, 28, 28, 0}},
+        {{PANE_BATCH, 40, 28, 0}, {PANE_RATES, 32, 26, 0}, {PANE_LATENCY, 28, 28, 0}},
     }},
 };
 /* clang-format on */

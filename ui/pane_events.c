@@ -65,7 +65,7 @@ static void tell_finish(const struct snap_event *ev, char *out, size_t size)
     static const char *const how[] = {
         [FINISH_NONE] = "ended",
         [FINISH_STOP] = "done",
-        [FINISH_LENGTH] = "done, at its limit",
+        [FINISH_LENGTH] = "done at limit",
         [FINISH_CANCELLED] = "cancelled",
         [FINISH_TIMEOUT] = "timed out",
         [FINISH_ERROR] = "failed",

@@ -50,9 +50,12 @@ static void draw_requests(const struct snapshot *s, struct grid *g, struct rect 
 
 static void draw_steps(const struct snapshot *s, struct grid *g, struct rect r)
 {
-    char a[FORMAT_MAX];
+    char a[FORMAT_MAX], now[FORMAT_MAX];
     int x = grid_puts(g, r.x, r.y, ROLE_VALUE, format_count(a, s->total_batches));
-    grid_printf(g, x, r.y, ROLE_DIM, "  batch %.1f, now %.1f", s->avg_batch_size, s->avg_batch_size_10s);
+    x = grid_printf(g, x, r.y, ROLE_DIM, "  batch %.1f", s->avg_batch_size);
+    int n = snprintf(now, sizeof now, ", now %.1f", s->avg_batch_size_10s);
+    if (x + n <= r.x + r.w)
+        grid_puts(g, x, r.y, ROLE_DIM, now);
 }
 
 /* "412 MB  soft 5.6 GB  hard 6.8 GB". */
@@ -98,7 +101,7 @@ static void draw_prefix(const struct snapshot *s, struct grid *g, struct rect r)
     }
     double hits = 100.0 * (double)s->prefix_hit_tokens / (double)s->prefix_query_tokens;
     int x = grid_printf(g, r.x, r.y, ROLE_VALUE, "%.0f%%", hits);
-    grid_puts(g, x, r.y, ROLE_DIM, " of prompt tokens cached");
+    grid_puts(g, x, r.y, ROLE_DIM, " of prompts cached");
 }
 
 static void draw_preemptions(const struct snapshot *s, struct grid *g, struct rect r)
