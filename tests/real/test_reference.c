@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 #include <jansson.h>
@@ -184,32 +183,14 @@ static void likelihood_of_a_text(void **state)
                  json_number_value(json_object_get(text, "mean_nll")));
 }
 
-/* File size × 2 + KV + 100 MB. */
-static void resident_memory_is_bounded(void **state)
-{
-    struct world *w = *state;
-    const double limit =
-        2.0 * (double)w->model->file->n_bytes + (double)w->x->info.block_bytes * w->x->info.n_blocks + 100e6;
-    unsigned long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    assert_non_null(f);
-    assert_int_equal(fscanf(f, "%*u %lu", &pages), 1);
-    fclose(f);
-    const double resident = (double)pages * (double)sysconf(_SC_PAGESIZE);
-    if (resident > limit)
-        fail_msg("%.0f MB resident, the limit is %.0f MB", resident / 1e6, limit / 1e6);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_logits_and_greedy_ids),
         cmocka_unit_test(likelihood_of_a_text),
-        cmocka_unit_test(resident_memory_is_bounded),
     };
     const struct CMUnitTest int8_tests[] = {
         cmocka_unit_test(likelihood_of_a_text),
-        cmocka_unit_test(resident_memory_is_bounded),
     };
     /* int8 first: its choice of instructions is made in a child, before this process uses OpenCL. */
     int failed = cmocka_run_group_tests_name("reference, int8", int8_tests, open_int8, close_world);

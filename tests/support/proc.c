@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -128,9 +129,11 @@ void proc_run(const char *const *argv, const struct proc_options *options, struc
     if (fds[IN].fd >= 0)
         close(fds[IN].fd);
     int status;
-    while (waitpid(pid, &status, 0) < 0)
+    struct rusage usage;
+    while (wait4(pid, &status, 0, &usage) < 0)
         assert_int_equal(errno, EINTR);
     r->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    r->peak_kb = usage.ru_maxrss;
 }
 
 void proc_free(struct proc_result *r)

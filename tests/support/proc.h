@@ -21,6 +21,7 @@ struct proc_result {
     bool timed_out;
     char *out, *err; /* NUL-terminated */
     size_t out_len, err_len;
+    long peak_kb; /* most memory that was resident at once, in KiB */
 };
 
 /* Runs argv (argv[0] is a path) to its end. Fails the test when it can't be started. */
