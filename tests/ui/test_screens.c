@@ -108,7 +108,7 @@ static void graphs(void **state)
 }
 
 /* NO_COLOR: the same words and signs, and no sequence that sets a colour. */
-static void no_color(void **state)
+static void pain_03_no_color(void **state)
 {
     (void)state;
     theme_plain(&scene.theme);
@@ -287,7 +287,7 @@ int main(void)
         TEST(themes),
         TEST(ascii_only),
         TEST(graphs),
-        TEST(no_color),
+        TEST(pain_03_no_color),
         TEST(scheduler_colours),
         TEST(states_of_the_screen),
         TEST(zoomed),

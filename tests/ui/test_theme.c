@@ -19,7 +19,7 @@ enum { N_SHIPPED = sizeof shipped / sizeof shipped[0] };
 static const int depths[] = {256, 88, 16, 8, 0};
 
 /* No cell can ever have equal colours, and the terminal's background shows through all but what must stand out. */
-static void shipped_themes(void **state)
+static void pain_03_shipped_themes(void **state)
 {
     (void)state;
     for (int i = 0; i < N_SHIPPED; i++) {
@@ -269,7 +269,7 @@ static void plain(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shipped_themes),
+        cmocka_unit_test(pain_03_shipped_themes),
         cmocka_unit_test(session_colours_differ),
         cmocka_unit_test(few_colours_stay_readable),
         cmocka_unit_test(mistakes),

@@ -192,7 +192,7 @@ static double token_cost(size_t bytes)
     return best;
 }
 
-static void long_reply_costs_no_more(void **state)
+static void pain_08_long_reply_costs_no_more(void **state)
 {
     (void)state;
     double small = token_cost(2 << 10), big = token_cost(64 << 10); /* both fill the window */
@@ -324,7 +324,7 @@ static void fill(int lines)
     transcript_layout(t, 60, 10);
 }
 
-static void follows_until_scrolled(void **state)
+static void pain_07_follows_until_scrolled(void **state)
 {
     (void)state;
     fill(30);
@@ -415,14 +415,14 @@ int main(void)
         TEST(wrap_long_and_wide),
         TEST(wrap_tabs),
         TEST(incremental_equals_fresh),
-        TEST(long_reply_costs_no_more),
+        TEST(pain_08_long_reply_costs_no_more),
         TEST(markdown_blocks),
         TEST(markdown_hangs),
         TEST(markdown_inline),
         TEST(markdown_styles),
         TEST(footers),
         TEST(hostile_text),
-        TEST(follows_until_scrolled),
+        TEST(pain_07_follows_until_scrolled),
         TEST(top_survives_resize),
         TEST(search),
     };

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -118,7 +119,7 @@ static void mouse(void **state)
                      view_sessions_top(&scene.view, list.h));
 }
 
-static void too_small(void **state)
+static void pain_02_too_small(void **state)
 {
     (void)state;
     struct grid g = {0};
@@ -134,7 +135,7 @@ static void too_small(void **state)
 }
 
 /* Any size draws without fault, and 80×24 comes out as before. */
-static void random_sizes(void **state)
+static void pain_02_any_size(void **state)
 {
     (void)state;
     struct grid g = {0};
@@ -173,27 +174,54 @@ static void random_sizes(void **state)
     grid_free(&g);
 }
 
-/* Wide characters, emoji and marks in every text there is leave each frame line in its column. */
-static void borders_stay(void **state)
+/* Foreign text in each place where some is shown. */
+static void make_odd(struct scene *s)
 {
-    (void)state;
     static const char odd[] =
         "日本語テキスト 👩‍👩‍👧 ❤️ é́́ 🇵🇹 👍🏽 café 한국어 ａｂｃ";
-    struct grid plain = {0}, wide = {0};
-    for (int w = 60; w < 140; w++) {
-        for (int i = 0; i < SCENE_SESSIONS; i++)
-            scene.sessions[i].title = "plain";
-        assert_true(grid_resize(&plain, w, 30) && grid_resize(&wide, w, 30));
-        view_draw(&scene.view, &plain);
-        for (int i = 0; i < SCENE_SESSIONS; i++)
-            scene.sessions[i].title = odd;
-        view_draw(&scene.view, &wide);
-        golden_widths(&wide);
-        for (int y = 2; y < 29; y++)
-            for (int x = 0; x < w; x++) /* verticals: the horizontals are cut by titles of other lengths */
-                if (grid_at(&plain, x, y)->lines & GRID_N)
-                    assert_int_equal(grid_at(&wide, x, y)->cp[0], grid_at(&plain, x, y)->cp[0]);
+    static const enum message_kind kinds[] = {MSG_USER, MSG_ASSISTANT, MSG_NOTE, MSG_ERROR};
+    for (int i = 0; i < SCENE_SESSIONS; i++)
+        s->sessions[i].title = odd;
+    for (size_t i = 0; i < 4 * sizeof kinds / sizeof *kinds; i++)
+        assert_true(transcript_add(s->sessions[1].transcript, kinds[i % 4], odd, sizeof odd - 1) != SIZE_MAX);
+    for (uint32_t i = 0; i < s->snap.n_queue; i++) { /* of no session: told by their ids */
+        s->snap.queue[i].tag = 0;
+        snprintf(s->snap.queue[i].id, sizeof s->snap.queue[i].id, "%.40s", odd);
     }
+    for (uint32_t i = 0; i < s->snap.n_events; i++) {
+        s->snap.events[i].tag = 0;
+        snprintf(s->snap.events[i].id, sizeof s->snap.events[i].id, "%.20s", odd);
+    }
+    snprintf(s->snap.model, sizeof s->snap.model, "%.80s", odd);
+    snprintf(s->snap.device, sizeof s->snap.device, "%s", odd);
+    s->view.toast = (struct view_toast){TOAST_INFO, odd};
+    s->view.input = (struct view_input){.text = odd, .len = sizeof odd - 1, .cursor = sizeof odd - 1};
+}
+
+/* Wide characters, emoji and marks in every text of every pane leave each frame line in its column. */
+static void pain_04_borders_stay(void **state)
+{
+    (void)state;
+    static struct scene odd;
+    struct grid plain = {0}, wide = {0};
+    scene_init(&odd, TEST_SOURCE_DIR);
+    make_odd(&odd);
+    for (int w = 60; w < 200; w += w < 140 ? 1 : 7) {
+        assert_true(grid_resize(&plain, w, 40) && grid_resize(&wide, w, 40));
+        for (int p = 0; p < LAYOUT_PRESET_COUNT; p++) {
+            scene.view.preset = odd.view.preset = (enum layout_preset)p;
+            view_draw(&scene.view, &plain);
+            view_draw(&odd.view, &wide);
+            golden_widths(&wide);
+            for (int y = 2; y < 39; y++)
+                for (int x = 0; x < w;
+                     x++) /* verticals: the horizontals are cut by titles of other lengths */
+                    if (grid_at(&plain, x, y)->lines & GRID_N && !(grid_at(&wide, x, y)->lines & GRID_N))
+                        fail_msg("%s at %d columns: no frame at %d, %d",
+                                 layout_preset_name((enum layout_preset)p), w, x, y);
+        }
+    }
+    scene_deinit(&odd);
     grid_free(&plain);
     grid_free(&wide);
 }
@@ -204,24 +232,33 @@ enum { FRAME_US = 20000 }; /* each access is looked at */
 enum { FRAME_US = 2000 };
 #endif
 
-/* A frame costs little: the best of a hundred, in processor time. */
-static void frame_time(void **state)
+static int compare(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* A frame costs little, in processor time; each is of another moment. */
+static void pain_05_frame_time(void **state)
 {
     (void)state;
-    enum { FRAMES = 100 };
+    enum { FRAMES = 300, P99 = FRAMES - 1 - FRAMES / 100 };
+    static int64_t us[FRAMES];
     struct grid g = {0};
     assert_true(grid_resize(&g, 200, 60));
     scene.view.preset = LAYOUT_SCHEDULER;
     view_draw(&scene.view, &g);
-    int64_t best = INT64_MAX;
     for (int i = 0; i < FRAMES; i++) {
+        scene.view.scroll[PANE_BATCH] = i;
+        transcript_scroll(scene.sessions[1].transcript, i % 2 ? 3 : -3);
         int64_t start = clock_thread_us();
         view_draw(&scene.view, &g);
-        int64_t took = clock_thread_us() - start;
-        best = took < best ? took : best;
+        us[i] = clock_thread_us() - start;
     }
-    print_message("a frame at 200x60 takes %lld us\n", (long long)best);
-    assert_true(best < FRAME_US);
+    qsort(us, FRAMES, sizeof *us, compare);
+    print_message("a frame at 200x60 takes %lld us, p99 %lld us\n", (long long)us[FRAMES / 2],
+                  (long long)us[P99]);
+    assert_true(us[P99] <= FRAME_US);
     grid_free(&g);
 }
 
@@ -229,8 +266,9 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_prestate_setup_teardown(f, scene_set_up, scene_tear_down, &scene)
     static const struct CMUnitTest tests[] = {
-        TEST(session_states), TEST(too_small),    TEST(scrolling),  TEST(mouse),
-        TEST(random_sizes),   TEST(borders_stay), TEST(frame_time),
+        TEST(session_states),     TEST(scrolling),        TEST(mouse),
+        TEST(pain_02_too_small),  TEST(pain_02_any_size), TEST(pain_04_borders_stay),
+        TEST(pain_05_frame_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
