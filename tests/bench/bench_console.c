@@ -9,7 +9,6 @@
  * Frame times are the program's own, from its log: processor time of a frame (snapshot, drawing, writing), and time by
  * the clock, which on a busy machine includes that of others. All else is seen from outside.
  */
-#include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,8 +28,7 @@ enum {
     STREAM_MS = 8000,
     IDLE_MS = 5000,
     KEYS = 200,
-    KEY_MS = 23,      /* between two keys: no multiple of a frame or a step */
-    FRAME_GAP_MS = 5, /* bytes that come closer to one another are of the same frame */
+    KEY_MS = 23, /* between two keys: no multiple of a frame or a step */
     PATIENCE_MS = 60000,
     SAMPLES_MAX = 4096
 };
@@ -48,7 +46,7 @@ struct samples {
 
 /* Share of a core, in per cent. */
 struct load {
-    double console, engine, all;
+    double console, all;
 };
 
 /* A column of the table. */
@@ -57,7 +55,7 @@ struct figures {
     double bytes_mean, bytes_p99;
     double key_ms[2], real_key_ms[2]; /* p50, p99 */
     struct load idle, streaming, real;
-    size_t idle_bytes;
+    double idle_bytes;
 };
 
 static struct console con;
@@ -97,38 +95,17 @@ static double mean(const struct samples *s)
 
 /* ---- processor time ---- */
 
-/* Seconds that threads have run: the first one (the console), the engine's, all. */
+/* Seconds that threads have run: the first one, which is the console's, and all. */
 static struct load ran(void)
 {
-    char path[128], name[32];
-    struct load sum = {pty_cpu_seconds(&con.pty, true), 0, pty_cpu_seconds(&con.pty, false)};
-    snprintf(path, sizeof path, "/proc/%d/task", (int)con.pty.pid);
-    DIR *tasks = opendir(path);
-    for (const struct dirent *t; tasks && (t = readdir(tasks));) {
-        unsigned long long ns = 0;
-        snprintf(path, sizeof path, "/proc/%d/task/%.16s/comm", (int)con.pty.pid, t->d_name);
-        FILE *f = fopen(path, "r");
-        bool engine = f && fgets(name, sizeof name, f) && strcmp(name, "weft-engine\n") == 0;
-        if (f)
-            fclose(f);
-        snprintf(path, sizeof path, "/proc/%d/task/%.16s/schedstat", (int)con.pty.pid, t->d_name);
-        f = engine ? fopen(path, "r") : NULL;
-        if (f && fscanf(f, "%llu", &ns) == 1)
-            sum.engine += (double)ns / 1e9;
-        if (f)
-            fclose(f);
-    }
-    if (tasks)
-        closedir(tasks);
-    return sum;
+    return (struct load){pty_cpu_seconds(&con.pty, true), pty_cpu_seconds(&con.pty, false)};
 }
 
 static struct load load_since(const struct load *before, double since_ms)
 {
     struct load now = ran();
     double k = 100e3 / (pty_now_ms() - since_ms);
-    return (struct load){k * (now.console - before->console), k * (now.engine - before->engine),
-                         k * (now.all - before->all)};
+    return (struct load){k * (now.console - before->console), k * (now.all - before->all)};
 }
 
 /* ---- the program ---- */
@@ -177,25 +154,25 @@ static void quit(void)
 
 /* ---- what is measured ---- */
 
-/* Bytes of each frame, seen as bursts, and processor time meanwhile. */
+/* Bytes of each frame, and processor time meanwhile. */
 static void watch_streams(struct figures *f)
 {
     struct samples bytes = {.n = 0};
-    double burst = 0, last = 0, from = pty_now_ms(), now = from;
-    struct load before = ran();
-    for (; now < from + STREAM_MS; now = pty_now_ms()) {
-        ssize_t n = pty_pump(&con.pty, 20);
-        assert_true(n >= 0);
-        if (n == 0)
+    const struct vt *vt = con.pty.vt;
+    pty_whole_frame(&con.pty, PATIENCE_MS);
+    size_t before = vt_bytes(vt);
+    unsigned frames = vt_frames(vt);
+    struct load ran_before = ran();
+    double from = pty_now_ms();
+    while (pty_now_ms() < from + STREAM_MS) {
+        assert_true(pty_pump(&con.pty, 20) >= 0); /* never beyond the end of a frame */
+        if (vt_frames(vt) == frames)
             continue;
-        if (burst > 0 && now - last > FRAME_GAP_MS) {
-            add(&bytes, burst);
-            burst = 0;
-        }
-        burst += (double)n;
-        last = pty_now_ms();
+        add(&bytes, (double)(vt_bytes(vt) - before));
+        before = vt_bytes(vt);
+        frames = vt_frames(vt);
     }
-    f->streaming = load_since(&before, from);
+    f->streaming = load_since(&ran_before, from);
     f->bytes_mean = mean(&bytes);
     f->bytes_p99 = quantile(&bytes, 0.99);
 }
@@ -207,14 +184,14 @@ static void watch_keys(double out[2])
     for (int i = 0; i < KEYS; i++) {
         char typed[] = {(char)('A' + i % 26), 0}, seen[16];
         snprintf(seen, sizeof seen, "\xe2\x80\xba %s ", typed);
-        double from = pty_now_ms();
-        console_key(&con, typed);
-        while (!console_shows(&con, seen))
+        double from = pty_now_ms(), at = from;
+        pty_type(&con.pty, typed);
+        for (; vt_find(con.pty.vt, seen, NULL) < 0; at = pty_now_ms())
             assert_true(pty_pump(&con.pty, PATIENCE_MS) > 0);
-        add(&ms, pty_now_ms() - from);
-        console_key(&con, "\x7f");
+        add(&ms, at - from);
+        pty_type(&con.pty, "\x7f");
         double until = pty_now_ms() + KEY_MS;
-        while (console_shows(&con, seen) || pty_now_ms() < until)
+        while (vt_find(con.pty.vt, seen, NULL) >= 0 || pty_now_ms() < until)
             pty_pump(&con.pty, 1);
     }
     out[0] = quantile(&ms, 0.5);
@@ -233,7 +210,7 @@ static void watch_idle(const struct screen *s, const char *const *args, struct f
     while (pty_now_ms() < from + IDLE_MS)
         pty_pump(&con.pty, 200);
     f->idle = load_since(&before, from);
-    f->idle_bytes = vt_bytes(con.pty.vt) - bytes;
+    f->idle_bytes = (double)(vt_bytes(con.pty.vt) - bytes);
     quit();
     console_end(&con);
 }
@@ -268,50 +245,65 @@ static void measure_real(const struct screen *s, struct figures *f)
     start_streams(s, args);
     struct load before = ran();
     double from = pty_now_ms();
-    watch_keys(f->real_key_ms);
+    while (pty_now_ms() < from + STREAM_MS)
+        pty_pump(&con.pty, 20);
     f->real = load_since(&before, from);
+    watch_keys(f->real_key_ms);
     quit();
     console_end(&con);
 }
 
 /* ---- the table ---- */
 
-static void row(const char *what, const char *unit, const struct figures *f, size_t at, size_t second)
-{
-    char cell[SCREENS][32];
-    for (size_t i = 0; i < SCREENS; i++) {
-        double a = *(const double *)((const char *)&f[i] + at),
-               b = *(const double *)((const char *)&f[i] + second);
-        int n = snprintf(cell[i], sizeof cell[i], "%.2f", a);
-        if (second != at)
-            snprintf(cell[i] + n, sizeof cell[i] - (size_t)n, " / %.2f", b);
-    }
-    print_message("| %-52s | %15s | %15s | %s\n", what, cell[0], cell[1], unit);
-}
+#define FIELD(name) offsetof(struct figures, name)
+#define BOTH(name)  FIELD(name[0]), FIELD(name[1])
+#define ONE(name)   FIELD(name), 0
 
-#define ROW(what, unit, f, field)                                                                            \
-    row(what, unit, f, offsetof(struct figures, field), offsetof(struct figures, field))
-#define ROW2(what, unit, f, field, second)                                                                   \
-    row(what, unit, f, offsetof(struct figures, field), offsetof(struct figures, second))
+/* Rows: one figure or two (`second` 0: one); `real` ones need a model. */
+static const struct table_row {
+    const char *what;
+    size_t first, second;
+    bool real;
+} table[] = {
+    {"a frame, ms of the processor: p50 / p99", BOTH(frame_cpu_ms), false},
+    {"a frame, ms by the clock: p50 / p99", BOTH(frame_ms), false},
+    {"bytes a frame: mean / p99", FIELD(bytes_mean), FIELD(bytes_p99), false},
+    {"key to screen, ms: p50 / p99", BOTH(key_ms), false},
+    {"key to screen, ms, kernels on all cores: p50 / p99", BOTH(real_key_ms), true},
+    {"console's thread, % of a core", ONE(streaming.console), false},
+    {"process without kernels, % of a core", ONE(streaming.all), false},
+    {"console's thread, kernels on all cores, % of a core", ONE(real.console), true},
+    {"idle: process, % of a core", ONE(idle.all), false},
+    {"idle: bytes written", ONE(idle_bytes), false},
+};
+
+static int print_figure(char *to, size_t size, const struct figures *f, size_t at)
+{
+    double v;
+    memcpy(&v, (const char *)f + at, sizeof v);
+    return snprintf(to, size, "%.*f", v == floor(v) || v >= 100 ? 0 : 2, v);
+}
 
 static void print_table(const struct figures f[SCREENS], bool real)
 {
-    print_message("| %d streams | 80x24 | 200x60 |\n|---|---|---|\n", STREAMS);
-    ROW2("a frame, p50 / p99: processor time", "ms", f, frame_cpu_ms[0], frame_cpu_ms[1]);
-    ROW2("the same by the clock", "ms", f, frame_ms[0], frame_ms[1]);
-    ROW2("bytes a frame, mean / p99", "bytes", f, bytes_mean, bytes_p99);
-    ROW2("key to screen, p50 / p99", "ms", f, key_ms[0], key_ms[1]);
-    if (real)
-        ROW2("key to screen, all cores busy, p50 / p99", "ms", f, real_key_ms[0], real_key_ms[1]);
-    ROW("console's thread", "% of a core", f, streaming.console);
-    ROW("engine's thread, without kernels", "% of a core", f, streaming.engine);
-    ROW("process, without kernels", "% of a core", f, streaming.all);
-    if (real)
-        ROW2("console's thread / process, all cores busy", "% of a core", f, real.console, real.all);
-    ROW2("idle: console's thread / process", "% of a core", f, idle.console, idle.all);
-    for (size_t i = 0; i < SCREENS; i++)
-        print_message("idle at %dx%d: %zu bytes written\n", screens[i].cols, screens[i].rows,
-                      f[i].idle_bytes);
+    print_message("| %d sessions stream |", STREAMS);
+    for (size_t k = 0; k < SCREENS; k++)
+        print_message(" %d \xc3\x97 %d |", screens[k].cols, screens[k].rows);
+    print_message("\n|---|---|---|\n");
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        const struct table_row *r = &table[i];
+        if (r->real && !real)
+            continue;
+        print_message("| %s |", r->what);
+        for (size_t k = 0; k < SCREENS; k++) {
+            char a[32], b[32] = "";
+            print_figure(a, sizeof a, &f[k], r->first);
+            if (r->second)
+                print_figure(b, sizeof b, &f[k], r->second);
+            print_message(" %s%s%s |", a, *b ? " / " : "", b);
+        }
+        print_message("\n");
+    }
 }
 
 static void figures_of_the_console(void **state)
