@@ -207,8 +207,13 @@ static void draw_list(const struct view *v, struct grid *g)
     struct rect list = {in.x, in.y + 2, in.w, max_int(in.h - 2, 0)};
     if (o->n_items == 0)
         grid_puts(g, list.x, list.y, ROLE_DIM, "nothing matches");
-    draw_items(g, list, o, list_top(o, list.h));
-    box_note(g, in, "Enter choose  Esc close");
+    int top = list_top(o, list.h);
+    char note[64] = "Enter choose  Esc close";
+    draw_items(g, list, o, top);
+    if ((int)o->n_items > list.h)
+        snprintf(note, sizeof note, "%d-%d of %d  Enter choose  Esc close", top + 1, top + list.h,
+                 (int)o->n_items);
+    box_note(g, in, note);
 }
 
 static void draw_ask(const struct view *v, struct grid *g)
@@ -238,8 +243,14 @@ static void draw_complete(const struct view *v, struct grid *g, const struct lay
     struct rect box = {input.x, input.y - rows - 2, min_int(COMPLETE_W, input.w), rows + 2};
     grid_fill(g, box, ROLE_POPUP);
     grid_box(g, box, ROLE_BORDER_FOCUS);
-    struct rect in = rect_inset(box, 1);
-    draw_items(g, (struct rect){in.x + 1, in.y, max_int(in.w - 2, 0), in.h}, o, list_top(o, rows));
+    struct rect in = {box.x + 2, box.y + 1, max_int(box.w - 4, 0), rows};
+    int top = list_top(o, rows);
+    char note[64];
+    draw_items(g, in, o, top);
+    if ((int)o->n_items > rows) {
+        snprintf(note, sizeof note, "%d-%d of %d  Up/Down Tab", top + 1, top + rows, (int)o->n_items);
+        box_note(g, in, note);
+    }
 }
 
 void overlay_draw(const struct view *v, struct grid *g, const struct layout *l)

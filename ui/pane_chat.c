@@ -45,13 +45,18 @@ static void draw_engine_state(const struct view *v, struct grid *g, struct rect 
 static void draw(const struct view *v, struct grid *g, struct rect body)
 {
     const struct view_session *s = v->active < v->n_sessions ? &v->sessions[v->active] : NULL;
-    bool empty = !s || !s->transcript || transcript_count(s->transcript) == 0;
-    if (empty && v->snap->state != ENGINE_READY)
-        draw_engine_state(v, g, body);
+    enum { STATE_MIN_H = 4 };
+    int used = 0; /* rows of the chat */
     if (s && s->transcript) {
         transcript_show_at(s->transcript, v->past ? v->past->now_us : INT64_MAX);
         transcript_draw(s->transcript, g, body, s->busy);
+        used = transcript_count(s->transcript) ? transcript_lines(s->transcript) : 0;
     }
+    struct rect below = {body.x, body.y + used, body.w, body.h - used};
+    /* A failure is in the chat, once there is one. */
+    if (v->snap->state < ENGINE_READY || (v->snap->state != ENGINE_READY && !used))
+        if (below.h >= STATE_MIN_H || !used)
+            draw_engine_state(v, g, below);
 }
 
 /* "HIGH · RUNNING · 41 tok/s · TTFT 82 ms · 318/2048". */
