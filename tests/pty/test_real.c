@@ -176,6 +176,27 @@ static void a_continued_reply_is_the_same(void **state)
     assert_string_equal(pieces, whole);
 }
 
+/* Four chats keep every core busy with the model. */
+static void pain_11_keys_show_while_the_model_computes(void **state)
+{
+    (void)state;
+    enum { CHATS = 4 };
+    const char *const args[] = {"--set", "sampling.max_tokens=2000", NULL};
+    struct console_key_times times;
+    start(args);
+    for (int i = 1; i <= CHATS; i++) {
+        char message[64], batch[32];
+        snprintf(message, sizeof message, "Tell me a story with %d people in it.\r", i);
+        snprintf(batch, sizeof batch, "batch %d/16", i);
+        console_does(&con, message, batch);
+        if (i < CHATS)
+            console_does(&con, KEY_F2, "new NORMAL");
+    }
+    console_time_keys(&con, &times);
+    assert_true(console_shows(&con, "batch 4/16"));
+    assert_true(times.own_p99 <= 10);
+}
+
 static void a_model_that_fails_is_said_on_the_screen(void **state)
 {
     (void)state;
@@ -204,6 +225,7 @@ int main(void)
         TEST(two_sessions_at_once),
         TEST(the_model_answers),
         TEST(a_continued_reply_is_the_same),
+        TEST(pain_11_keys_show_while_the_model_computes),
         TEST(a_model_that_fails_is_said_on_the_screen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -243,6 +243,33 @@ void console_wait_step(struct console *c, long step)
     console_wait(c, has_run, &step, "steps of the engine");
 }
 
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+void console_time_keys(struct console *c, struct console_key_times *out)
+{
+    enum { KEYS = 200, P50 = KEYS / 2, P99 = KEYS - 1 - KEYS / 100 };
+    double ms[KEYS], own[KEYS];
+    for (int i = 0; i < KEYS; i++) {
+        char typed[] = {(char)('0' + i % 10), 0}, seen[16];
+        snprintf(seen, sizeof seen, "› %s", typed);
+        pty_whole_frame(&c->pty, PATIENCE_MS);
+        const double waited = pty_waited_ms(&c->pty), from = pty_now_ms();
+        console_does(c, typed, seen);
+        ms[i] = pty_now_ms() - from;
+        own[i] = ms[i] - (pty_waited_ms(&c->pty) - waited);
+        console_undoes(c, "\x7f", seen);
+    }
+    qsort(ms, KEYS, sizeof *ms, compare);
+    qsort(own, KEYS, sizeof *own, compare);
+    *out = (struct console_key_times){ms[P50], ms[P99], own[P50], own[P99]};
+    print_message("key to screen: p50 %.2f ms, p99 %.2f ms; less waiting for a processor %.2f, %.2f\n",
+                  out->p50, out->p99, out->own_p50, out->own_p99);
+}
+
 void console_ends(struct console *c)
 {
     static const int modes[] = {1049, 2004, 1000, 1002, 1006, 2026};

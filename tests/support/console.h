@@ -121,6 +121,14 @@ long console_step(struct console *c);
 /* Waits until the top line tells of at least `step`. */
 void console_wait_step(struct console *c, long step);
 
+/* How long keys take to be on the screen, in milliseconds: as a person sees it, and less what the kernel counts as waiting
+ * for a processor (pty_waited_ms), which is what the program can do about it. */
+struct console_key_times {
+    double p50, p99, own_p50, own_p99;
+};
+/* Types 200 keys into the empty input line, each seen and deleted before the next. Prints the figures. */
+void console_time_keys(struct console *c, struct console_key_times *out);
+
 /* Waits for the end and checks that the terminal is as before: modes, alternate screen, cursor, paste and
  * mouse modes. */
 void console_ends(struct console *c);
