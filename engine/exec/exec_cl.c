@@ -16,6 +16,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
+#include "engine/exec/builder.h"
 #include "engine/exec/exec_cl_impl.h"
 #include "engine/exec/kernel_cache.h"
 #include "engine/exec/pocl_cache.h"
@@ -132,11 +133,15 @@ static enum weft_rc device_up(struct exec_cl *x, struct weft_err *err)
     const struct exec_cl_config *cfg = &x->cfg;
     struct on_device *d = &x->device;
     struct pocl_cache pocl;
+    struct builder builder = {0};
     const int cache = cfg->cache_dir ? kernel_cache_open(cfg->cache_dir) : -1;
     pocl_cache_begin(cfg->cache_dir, cache, &pocl);
+    if (pocl.empty)
+        builder_begin(cfg->device, &x->shape, &builder);
     if (x->shape.int8)
         x->shape.dot = dot_path_choose(cfg->device, cache);
     enum weft_rc rc = device_fill(x, cache, err);
+    builder_end(&builder);
     const bool ours = !rc && is_pocl(&d->ocl);
     if (!rc && !ours && cache >= 0) {
         ops_keep(&d->ops, cache);

@@ -216,7 +216,8 @@ bool kernel_cache_trim(int dir_fd, uint64_t limit_bytes, int64_t used_since_ns,
     if (!limit_bytes)
         limit_bytes = UINT64_MAX;
     bool good = list(dir_fd, &l);
-    qsort(l.entry, l.n, sizeof *l.entry, oldest_first);
+    if (l.n)
+        qsort(l.entry, l.n, sizeof *l.entry, oldest_first);
     for (size_t i = 0; good && i < l.n && l.bytes - gone.bytes > limit_bytes; i++) {
         if (l.entry[i].used_ns >= used_since_ns)
             break;

@@ -153,6 +153,11 @@ void ocl_close(struct ocl *o)
     memset(o, 0, sizeof *o);
 }
 
+bool ocl_is_pocl_cpu(const struct ocl *o)
+{
+    return strcmp(o->info.platform, "Portable Computing Language") == 0 && strcmp(o->info.type, "cpu") == 0;
+}
+
 enum weft_rc ocl_buf_create(struct ocl *o, size_t bytes, const char *what, struct ocl_buf *out,
                             struct weft_err *err)
 {
@@ -279,6 +284,8 @@ enum weft_rc ocl_launch(struct ocl *o, const struct ocl_kernel *k, size_t n0, si
                         const struct ocl_arg *args, unsigned n_args, struct weft_err *err)
 {
     if (o->priming) {
+        if (o->n_primed++ < o->prime_from)
+            return WEFT_OK;
         n0 = n0 ? n0 : 1;
         n1 = n1 ? n1 : 1;
     } else if (!n0 || !n1) {

@@ -31,12 +31,14 @@ struct ocl {
     cl_command_queue queue;
     struct exec_cl_device info;
     char platform_version[128];
-    bool host_memory;        /* buffers live in host memory */
-    bool correct_divide;     /* divisions and roots can be rounded correctly */
-    unsigned local_size;     /* work-items a group: 1 on a CPU */
-    uint64_t allocated;      /* bytes of all buffers alive */
-    bool profile;            /* time every launch */
-    bool priming;            /* launches of nothing launch one work-item all the same: see ops_prime */
+    bool host_memory;    /* buffers live in host memory */
+    bool correct_divide; /* divisions and roots can be rounded correctly */
+    unsigned local_size; /* work-items a group: 1 on a CPU */
+    uint64_t allocated;  /* bytes of all buffers alive */
+    bool profile;        /* time every launch */
+    bool priming;        /* launches of nothing launch one work-item all the same: see ops_prime */
+    size_t n_primed;     /* launches while priming so far … */
+    size_t prime_from;   /* … of which the first ones are only counted, for a second process builds those */
     struct ocl_timed *timed; /* launches since the last wait, when profiling */
     size_t n_timed, cap_timed;
     struct exec_cl_profile_row rows[OCL_PROFILE_MAX];
@@ -59,6 +61,9 @@ struct ocl_kernel {
 enum weft_rc ocl_open(const char *selection, uint32_t threads, bool profile, struct ocl *out,
                       struct weft_err *err);
 void ocl_close(struct ocl *o); /* zeroed struct allowed */
+
+/* The device is a CPU and the runtime PoCL. */
+bool ocl_is_pocl_cpu(const struct ocl *o);
 
 /* `bytes` of device memory; larger than the device's largest allocation is refused with both numbers. `what`
  * names it. */

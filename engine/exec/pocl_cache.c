@@ -80,7 +80,8 @@ static bool parse_lines(struct pocl_seal *seal)
         seal->file[seal->n++] = s;
         at = newline + 1;
     }
-    qsort(seal->file, seal->n, sizeof *seal->file, by_path);
+    if (seal->n)
+        qsort(seal->file, seal->n, sizeof *seal->file, by_path);
     return true;
 }
 
@@ -296,6 +297,7 @@ void pocl_cache_begin(const char *cache_dir, int dir_fd, struct pocl_cache *out)
         setenv("POCL_KERNEL_CACHE", "0", 0);
     } else {
         setenv("POCL_CACHE_DIR", path, 1);
+        out->empty = out->seal->n == 0;
     }
 }
 

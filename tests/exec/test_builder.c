@@ -1,0 +1,130 @@
+/* The child that builds kernels on a second core. This process never uses OpenCL itself, as a child of one that did lacks the
+ * runtime's threads. */
+#include <errno.h>
+#include <fts.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/parallel.h"
+#include "engine/exec/builder.h"
+#include "engine/exec/kernel_cache.h"
+#include "engine/exec/pocl_cache.h"
+
+static const struct ops_shape shape = {.n_layer = 1,
+                                       .n_head = 2,
+                                       .n_head_kv = 1,
+                                       .head_dim = 16,
+                                       .block_tokens = 16,
+                                       .types = (uint64_t)1 << QUANT_Q8_0};
+
+/* Files below the directory whose names end so. */
+static unsigned count_files(const char *dir, const char *ending)
+{
+    char path[128];
+    char *roots[] = {path, NULL};
+    unsigned n = 0;
+    snprintf(path, sizeof path, "%s/pocl", dir);
+    FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    assert_non_null(tree);
+    for (FTSENT *e; (e = fts_read(tree)) != NULL;) {
+        const size_t len = strlen(e->fts_name), tail = strlen(ending);
+        n += e->fts_info == FTS_F && len > tail && strcmp(e->fts_name + len - tail, ending) == 0;
+    }
+    fts_close(tree);
+    return n;
+}
+
+/* Until the child has ended by itself, or the deadline, when it is ended. */
+static bool ended(struct builder *b, int64_t patience_us)
+{
+    const int64_t until = clock_now_us() + patience_us;
+    pid_t found = 0;
+    while (clock_now_us() < until && (found = waitpid(b->child, NULL, WNOHANG)) == 0)
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    if (found == b->child)
+        b->child = 0;
+    builder_end(b);
+    return found > 0;
+}
+
+static void a_child_fills_the_cache(void **state)
+{
+    enum { PATIENCE_US = 240000000 };
+    char dir[] = "/tmp/weft-builder-XXXXXX", pocl[64];
+    struct pocl_cache cache;
+    struct builder b;
+    struct kernel_cache_size size;
+    (void)state;
+    unsetenv("POCL_CACHE_DIR");
+    assert_non_null(mkdtemp(dir));
+    int fd = kernel_cache_open(dir);
+    pocl_cache_begin(dir, fd, &cache);
+    assert_true(cache.empty);
+    builder_begin("auto", &shape, &b);
+    if (parallel_processors() < 2) {
+        print_message("one processor: no child is made\n");
+        assert_int_equal(b.child, 0);
+    } else {
+        assert_true(b.child > 0);
+        assert_true(ended(&b, PATIENCE_US));
+        const unsigned programs = count_files(dir, ".bc"), kernels = count_files(dir, ".so");
+        print_message("%u programs, %u kernels\n", programs, kernels);
+        assert_true(programs >= 2 &&
+                    kernels > 2 * programs); /* from the middle on, and then those before it */
+        assert_true(kernel_cache_measure(fd, &size));
+        assert_int_equal(size.n_programs, programs);
+    }
+    pocl_cache_end(&cache, true, 0);
+
+    unsetenv("POCL_CACHE_DIR"); /* as the next process finds it */
+    pocl_cache_begin(dir, fd, &cache);
+    assert_int_equal(cache.empty, parallel_processors() < 2);
+    assert_true(kernel_cache_clear(fd, NULL));
+    pocl_cache_end(&cache, false, 0);
+    unlinkat(fd, "pocl.lock", 0);
+    close(fd);
+    snprintf(pocl, sizeof pocl, "%s/pocl", dir);
+    rmdir(pocl);
+    assert_int_equal(rmdir(dir), 0);
+}
+
+static void a_child_is_ended_when_it_is_no_longer_needed(void **state)
+{
+    struct builder b;
+    (void)state;
+    setenv("POCL_KERNEL_CACHE", "0", 1);
+    builder_begin("auto", &shape, &b);
+    const pid_t child = b.child;
+    builder_end(&b);
+    assert_int_equal(b.child, 0);
+    if (child) {
+        assert_int_equal(waitpid(child, NULL, WNOHANG), -1); /* waited for */
+        assert_int_equal(errno, ECHILD);
+    }
+    builder_end(&b); /* again: nothing */
+    builder_begin("no such device", &shape, &b);
+    if (b.child)
+        assert_true(ended(&b, 60000000)); /* it has nothing to do */
+    unsetenv("POCL_KERNEL_CACHE");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_child_fills_the_cache),
+        cmocka_unit_test(a_child_is_ended_when_it_is_no_longer_needed),
+    };
+    return cmocka_run_group_tests_name("builder", tests, NULL, NULL);
+}
