@@ -24,7 +24,7 @@ void act_regen(struct app *a, const char *args)
 {
     (void)args;
     struct session *s = app_session(a);
-    size_t question = session_last_question(s);
+    size_t question = session_question(s, 1);
     if (!at_rest(a, s) || question == SIZE_MAX)
         return;
     s->edits = 0;
@@ -46,11 +46,14 @@ void act_continue(struct app *a, const char *args)
 
 void act_edit(struct app *a, const char *args)
 {
-    (void)args;
     struct session *s = app_session(a);
-    size_t question = session_last_question(s);
-    if (!at_rest(a, s) || question == SIZE_MAX)
+    size_t nth = act_nth(a, ACTION_EDIT, args), question = nth ? session_question(s, nth) : SIZE_MAX;
+    if (!nth || !at_rest(a, s))
         return;
+    if (question == SIZE_MAX) {
+        app_toast(a, TOAST_INFO, "you haven't said as much here");
+        return;
+    }
     app_focus(a, PANE_INPUT);
     app_edit_message(s->turns[question].text);
     s->edits = question + 1;

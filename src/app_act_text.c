@@ -71,7 +71,7 @@ void act_read(struct app *a, const char *args)
 }
 
 /* The nth reply from the end, 1 the last, the one under way among them; NULL: there is none. */
-static const char *reply_back(const struct session *s, unsigned long n, size_t *len)
+static const char *reply_back(const struct session *s, size_t n, size_t *len)
 {
     if (session_busy(s) && s->reply.len && --n == 0) {
         *len = s->reply.len;
@@ -85,17 +85,24 @@ static const char *reply_back(const struct session *s, unsigned long n, size_t *
     return NULL;
 }
 
+size_t act_nth(struct app *a, enum action action, const char *args)
+{
+    char *end = NULL;
+    unsigned long nth = args && *args ? strtoul(args, &end, 10) : 1;
+    if (nth >= 1 && nth <= APP_NTH_MAX && !(end && *end))
+        return nth;
+    app_toast(a, TOAST_ERROR, "%s %.64s: it is 1 for the last, 2 for the one before … %d",
+              keymap_action(action)->slash, args, APP_NTH_MAX);
+    return 0;
+}
+
 void act_copy(struct app *a, const char *args)
 {
     struct buf clean = BUF_INIT;
     struct text_filter filter = {{0}, 0};
-    size_t len = 0;
-    char *end = NULL;
-    unsigned long nth = args && *args ? strtoul(args, &end, 10) : 1;
-    if (nth < 1 || (end && *end)) {
-        app_toast(a, TOAST_ERROR, "/copy %.64s: it is 1 for the last reply, 2 for the one before …", args);
+    size_t len = 0, nth = act_nth(a, ACTION_COPY, args);
+    if (!nth)
         return;
-    }
     const char *text = reply_back(act_chosen_session(a), nth, &len);
     /* What is pasted into a shell must hold no controls either. */
     if (!text)

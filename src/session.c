@@ -251,10 +251,10 @@ bool session_ask_on(struct session *s, const char *id)
     return true;
 }
 
-size_t session_last_question(const struct session *s)
+size_t session_question(const struct session *s, size_t nth)
 {
     for (size_t i = s->n_turns; i-- > 0;)
-        if (s->turns[i].role == SESSION_USER)
+        if (s->turns[i].role == SESSION_USER && --nth == 0)
             return i;
     return SIZE_MAX;
 }

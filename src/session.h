@@ -120,8 +120,8 @@ bool session_ask(struct session *s, const char *id);
 bool session_ask_on(struct session *s, const char *id);
 /* Whether the chat ends in a reply that can be gone on with; no request is out. */
 bool session_can_go_on(const struct session *s);
-/* The index of the last question among the turns; SIZE_MAX: there is none. */
-size_t session_last_question(const struct session *s);
+/* The index of the nth question from the end (1: the last) among the turns; SIZE_MAX: there are fewer. */
+size_t session_question(const struct session *s, size_t nth);
 /* Forgets the turns from index n on, on the screen and on disk. No request is out. */
 void session_rewind(struct session *s, size_t n);
 /* A piece of the reply. */

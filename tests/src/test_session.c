@@ -193,13 +193,15 @@ static void replies_go_on(void **state)
 static void chats_are_rewound(void **state)
 {
     (void)state;
-    assert_int_equal(session_last_question(s), SIZE_MAX);
+    assert_int_equal(session_question(s, 1), SIZE_MAX);
     exchange("q1", "a1");
     session_note(s, "remark");
     exchange("q2", "a2");
     s->paused = true;
     say("later"); /* waits */
-    assert_int_equal(session_last_question(s), 2);
+    assert_int_equal(session_question(s, 1), 2);
+    assert_int_equal(session_question(s, 2), 0);
+    assert_int_equal(session_question(s, 3), SIZE_MAX);
     assert_string_equal(transcript(), "u:q1|a:a1|n:remark|u:q2|a:a2|q:later");
     session_rewind(s, 4);
     assert_string_equal(transcript(), "u:q1|a:a1|n:remark|u:q2|a:a2|q:later");
