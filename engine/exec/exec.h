@@ -25,10 +25,17 @@ struct exec_info {
     bool host_memory;      /* device buffers live in host memory (a CPU device) */
 };
 
+/* Ids whose logits have one maximum in exec_row.maxima. */
+enum { EXEC_CHUNK = 32 };
+
 /* One row for each logits row that the plan asked for: items in plan order, positions ascending. */
 struct exec_row {
     const float *logits; /* n_vocab, valid until the next step; NULL when the executor chose `token` */
-    uint32_t token;      /* meaningful when logits is NULL */
+    /* NULL, or for each chunk of EXEC_CHUNK ids from 0 on the highest of their logits, and NaN when one of those is NaN
+     * or +inf; so that who samples need not read them all. The last chunk, when n_vocab cuts it off, is left to the
+     * reader: padding may have raised it or made it NaN. Valid as long as logits. */
+    const float *maxima;
+    uint32_t token; /* meaningful when logits is NULL */
 };
 
 struct exec_out {
