@@ -224,7 +224,7 @@ static void penalise(struct sampler *s, const float *logits, const uint32_t *ids
 {
     const struct sampling *c = &s->cfg;
     uint32_t n = n_ids < c->penalty_window ? n_ids : c->penalty_window;
-    const uint32_t *window = ids + (n_ids - n);
+    const uint32_t *window = n ? ids + (n_ids - n) : ids; /* NULL of none is no array to point into */
     memcpy(s->work, logits, (size_t)s->n_vocab * sizeof *logits);
     for (uint32_t i = 0; i < n; i++)
         if (window[i] < s->n_vocab)
