@@ -1,5 +1,6 @@
 /* labels: unit pty */
-/* /fork: a branch of a chat, that shares its KV blocks and outlives the console; a pause that does, too. */
+/* Other ways for a chat to go: /fork, a branch that shares its KV blocks and outlives the console; /edit of an earlier
+ * message; a pause that outlives it, too. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -134,6 +135,34 @@ static void a_branch_of_a_question_has_it_in_the_input_line(void **state)
     console_does(&con, KEY_F4, "RUNNING");
 }
 
+static bool replies(struct console *c, void *n)
+{
+    return console_count(c, "24 tokens") == *(const int *)n;
+}
+
+/* Any question of the chat can be asked differently; what followed it is forgotten. */
+static void an_earlier_question_is_asked_anew(void **state)
+{
+    (void)state;
+    int one = 1, two = 2;
+    start(fast);
+    console_say(&con, "the first of two");
+    console_wait(&con, replies, &one, "a reply");
+    console_say(&con, "the second of two");
+    console_wait(&con, replies, &two, "two replies");
+    console_does(&con, "/edit 3\r", "you haven't said as much");
+    console_does(&con, "/edit last\r", "it is 1 for the last");
+    console_does(&con, "/edit 2\r", "instead: the first of two");
+    console_undoes(&con, ", changed\r", "you  ▏the second of two");
+    console_sees(&con, "you  ▏the first of two, changed");
+    console_wait(&con, replies, &one, "a reply");
+    quit();
+
+    start(fast);
+    console_sees(&con, "you  ▏the first of two, changed");
+    assert_false(console_shows(&con, "the second of two"));
+}
+
 static void a_pause_outlives_the_console(void **state)
 {
     (void)state;
@@ -176,6 +205,7 @@ int main(void)
         TEST(a_branch_has_the_chat_and_goes_its_own_way),
         TEST(a_branch_of_a_reply_under_way_shares_its_blocks),
         TEST(a_branch_of_a_question_has_it_in_the_input_line),
+        TEST(an_earlier_question_is_asked_anew),
         TEST(a_pause_outlives_the_console),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
