@@ -1,6 +1,7 @@
 #include "engine/base/thread.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -40,10 +41,12 @@ void thread_give_way(int nice)
 void thread_be_prompt(void)
 {
     struct attributes a = {0};
-    bool done = syscall(SYS_sched_getattr, 0, &a, sizeof a, 0) == 0;
+    bool known = syscall(SYS_sched_getattr, 0, &a, sizeof a, 0) == 0;
+    if (known && a.policy != SCHED_OTHER)
+        return; /* whoever chose another policy meant it */
     a.size = sizeof a;
     a.flags = RESET_ON_FORK;
     a.runtime_ns = TURN_NS;
-    if (!done || syscall(SYS_sched_setattr, 0, &a, 0) != 0)
+    if (!known || syscall(SYS_sched_setattr, 0, &a, 0) != 0)
         log_msg(LOG_DEBUG, "turns of %d ns: %s", TURN_NS, strerror(errno));
 }
