@@ -184,7 +184,7 @@ static bool wants_json(int argc, char **argv)
 int cli_main(int argc, char **argv)
 {
     setlocale(LC_CTYPE, ""); /* not LC_NUMERIC: numbers are read and written with a point */
-    struct cli cli = {.opt = {.prompt_tokens = 128, .gen_tokens = 64}};
+    struct cli cli = {.opt = {.gen_tokens = 64, .rounds = 5}};
     struct opt_result args = {.target = &cli.opt};
     struct weft_err err = {.code = WEFT_OK};
 

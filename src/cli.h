@@ -33,8 +33,9 @@ struct cli_options {
     uint32_t logprobs;
     bool stream, ignore_eos, special;
     /* bench */
-    uint32_t prompt_tokens, gen_tokens;
-    bool profile;
+    const char *prompts;
+    uint32_t gen_tokens, rounds;
+    bool profile, compare;
     /* config */
     bool print, defaults;
     /* cache */

@@ -7,67 +7,73 @@
  * and prefill nothing.
  */
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/hash.h"
 #include "engine/base/mem.h"
-#include "src/bench_exec.h"
+#include "src/bench_compare.h"
+#include "src/bench_report.h"
 #include "src/cli_engine.h"
 
-enum { BATCHES_MAX = 32, BATCH_LIMIT = 1024, TOKENS_LIMIT = 1 << 20, WARM_TOKENS = 8, PROMPT_SEED = 1 };
+enum { LIST_MAX = 32, BATCH_LIMIT = 1024, TOKENS_LIMIT = 1 << 20, WARM_TOKENS = 8, PROMPT_SEED = 1 };
 
-struct row {
-    uint32_t batch;
-    double prefill_tps, decode_tps, step_ms, roofline;
+struct numbers {
+    uint32_t item[LIST_MAX];
+    size_t n;
 };
 
 struct bench {
     struct cli *cli;
     struct cli_engine ce;
     struct bench_log log;
-    uint32_t batches[BATCHES_MAX];
-    size_t n_batches;
-    struct row rows[BATCHES_MAX];
+    struct numbers batches, prompts;
+    struct bench_cost cost;
+    struct bench_row rows[LIST_MAX * LIST_MAX];
     size_t n_rows;
     struct rng rng;
 };
 
 /* ---- what is asked for ---- */
 
-static enum weft_rc parse_batches(struct bench *b, const char *text, struct weft_err *err)
+static enum weft_rc parse_numbers(const char *option, const char *text, const char *what, uint32_t limit,
+                                  struct numbers *out, struct weft_err *err)
 {
-    uint32_t *sizes = NULL;
+    uint32_t *values = NULL;
     size_t n = 0;
-    bool fine = cli_parse_ids(text, &sizes, &n, NULL) == WEFT_OK && n > 0 && n <= BATCHES_MAX;
+    bool fine = cli_parse_ids(text, &values, &n, NULL) == WEFT_OK && n > 0 && n <= LIST_MAX;
     for (size_t i = 0; fine && i < n; i++)
-        fine = sizes[i] >= 1 && sizes[i] <= BATCH_LIMIT;
+        fine = values[i] >= 1 && values[i] <= limit;
     if (fine) {
-        memcpy(b->batches, sizes, n * sizeof *sizes);
-        b->n_batches = n;
+        memcpy(out->item, values, n * sizeof *values);
+        out->n = n;
     }
-    mem_free(sizes);
+    mem_free(values);
     return fine ? WEFT_OK
-                : weft_err_set(err, WEFT_USAGE,
-                               "--batch: \"%s\" is not a list of 1 … %d batch sizes in 1 … %d", text,
-                               BATCHES_MAX, BATCH_LIMIT);
+                : weft_err_set(err, WEFT_USAGE, "--%s: \"%s\" is not a list of 1 … %d %s in 1 … %u", option,
+                               text, LIST_MAX, what, limit);
+}
+
+static uint32_t largest(const struct numbers *numbers)
+{
+    uint32_t most = 0;
+    for (size_t i = 0; i < numbers->n; i++)
+        most = numbers->item[i] > most ? numbers->item[i] : most;
+    return most;
 }
 
 /* Room for the largest batch, and nothing that would make one run help another. */
 static void configure(struct bench *b)
 {
     struct weft_config *cfg = &b->cli->cfg;
-    int64_t largest = 1;
-    for (size_t i = 0; i < b->n_batches; i++)
-        largest = b->batches[i] > largest ? b->batches[i] : largest;
-    int64_t tokens = (int64_t)b->cli->opt.prompt_tokens + b->cli->opt.gen_tokens;
-    cfg->scheduler.max_batch_size = largest;
-    if (cfg->scheduler.max_batch_tokens < largest)
-        cfg->scheduler.max_batch_tokens = largest;
-    if (cfg->queue.max_depth < largest)
-        cfg->queue.max_depth = largest;
-    cfg->kv.blocks = largest * ((tokens + cfg->kv.block_tokens - 1) / cfg->kv.block_tokens + 1);
+    int64_t streams = largest(&b->batches);
+    int64_t tokens = (int64_t)largest(&b->prompts) + b->cli->opt.gen_tokens;
+    cfg->scheduler.max_batch_size = streams;
+    if (cfg->scheduler.max_batch_tokens < streams)
+        cfg->scheduler.max_batch_tokens = streams;
+    if (cfg->queue.max_depth < streams)
+        cfg->queue.max_depth = streams;
+    cfg->kv.blocks = streams * ((tokens + cfg->kv.block_tokens - 1) / cfg->kv.block_tokens + 1);
     cfg->kv.prefix_cache = false;
     cfg->batching.enabled = true;
     cfg->batching.min_batch_size = 1;
@@ -86,16 +92,15 @@ static uint32_t random_id(struct bench *b, const struct tok *tok)
 
 /* ---- running ---- */
 
-static enum weft_rc submit_all(struct bench *b, uint32_t n, struct weft_err *err)
+static enum weft_rc submit_all(struct bench *b, uint32_t n_ids, uint32_t n, struct weft_err *err)
 {
     const struct model *model = engine_model(b->ce.engine);
-    size_t n_ids = b->cli->opt.prompt_tokens;
     uint32_t *ids = mem_calloc(n_ids, sizeof *ids);
     if (!ids)
         return weft_err_nomem(err, "bench", n_ids * sizeof *ids);
     enum weft_rc rc = WEFT_OK;
     for (uint32_t r = 0; r < n && rc == WEFT_OK; r++) {
-        for (size_t i = 0; i < n_ids; i++)
+        for (uint32_t i = 0; i < n_ids; i++)
             ids[i] = random_id(b, model->tok);
         struct engine_request rq = {
             .ids = ids,
@@ -133,66 +138,19 @@ static enum weft_rc wait_all(struct bench *b, uint32_t n, struct weft_err *err)
     return rc;
 }
 
-/* The least time that a decode step of n sequences could take: the weights and the context's KV read once at
- * the measured bandwidth, or its multiplications at the measured peak (Williams, Waterman and Patterson
- * 2009). */
-static double floor_s(const struct bench *b, uint32_t n)
-{
-    const struct model *m = engine_model(b->ce.engine);
-    const struct model_shape *s = &m->shape;
-    double weights = 0, bytes = 0;
-    for (uint64_t i = 0; i < m->file->n_tensors; i++) {
-        const struct gguf_tensor *t = &m->file->tensors[i];
-        if (t->n_dims < 2 || (t == m->token_embd && m->output != m->token_embd))
-            continue;
-        weights += (double)t->dim[0] * (double)t->dim[1];
-        bytes += (double)t->size;
-    }
-    double context = b->cli->opt.prompt_tokens + 0.5 * b->cli->opt.gen_tokens;
-    double kv = context * s->n_layer * s->n_head_kv * s->head_dim * 2;
-    double operations = 2 * weights + 4 * context * s->n_layer * s->n_head * s->head_dim;
-    bool int8 = strcmp(b->log.info.precision, "int8") == 0 && b->log.peaks.int8_gops > 0;
-    double peak = (int8 ? b->log.peaks.int8_gops : b->log.peaks.fma_gflops) * 1e9;
-    double compute_s = n * operations / peak;
-    double read_s = (bytes + n * kv * sizeof(float)) / (b->log.peaks.read_gbs * 1e9);
-    return compute_s > read_s ? compute_s : read_s;
-}
-
-static struct row measure(struct bench *b, uint32_t n)
-{
-    struct bench_step *steps = NULL;
-    size_t n_steps = bench_log_take(&b->log, &steps), n_full = 0;
-    double prefill_us = 0, decode_us = 0, prefill_tokens = 0;
-    for (size_t i = 0; i < n_steps; i++) {
-        const struct bench_step *s = &steps[i];
-        double us = (double)((i + 1 < n_steps ? steps[i + 1].start_us : s->end_us) - s->start_us);
-        if (s->n_decodes == 0) {
-            prefill_us += us;
-            prefill_tokens += s->n_prefill_tokens;
-        } else if (s->n_prefill_tokens == 0 && s->n_decodes == n) {
-            decode_us += us;
-            n_full++;
-        }
-    }
-    mem_free(steps);
-    double step_s = decode_us / 1e6 / (double)n_full;
-    return (struct row){.batch = n,
-                        .prefill_tps = prefill_tokens / prefill_us * 1e6,
-                        .decode_tps = n / step_s,
-                        .step_ms = step_s * 1e3,
-                        .roofline = floor_s(b, n) / step_s};
-}
-
-static enum weft_rc run_row(struct bench *b, uint32_t n, struct weft_err *err)
+static enum weft_rc run_row(struct bench *b, uint32_t prompt, uint32_t n, struct weft_err *err)
 {
     engine_freeze(b->ce.engine, true);
-    enum weft_rc rc = submit_all(b, n, err);
+    enum weft_rc rc = submit_all(b, prompt, n, err);
+    bench_log_begin(&b->log, n);
     engine_freeze(b->ce.engine, false);
     if (rc == WEFT_OK)
         rc = wait_all(b, n, err);
-    if (rc == WEFT_OK && !b->ce.signal)
-        b->rows[b->n_rows++] = measure(b, n);
-    return rc;
+    if (rc || b->ce.signal)
+        return rc;
+    struct bench_row *row = &b->rows[b->n_rows++];
+    *row = (struct bench_row){.prompt = prompt, .gen = b->cli->opt.gen_tokens, .batch = n};
+    return bench_log_take(&b->log, &row->record, err);
 }
 
 /* One request first: loading, and whatever the first steps of a process cost, stay out of the figures. */
@@ -207,122 +165,99 @@ static enum weft_rc warm_up(struct bench *b, struct weft_err *err)
     enum weft_rc rc = cli_engine_ask(&b->ce, &rq, &end, err);
     if (end)
         engine_event_free(end);
-    struct bench_step *steps = NULL;
-    bench_log_take(&b->log, &steps);
-    mem_free(steps);
-    pthread_mutex_lock(&b->log.lock);
-    b->log.drop_profile = true;
-    pthread_mutex_unlock(&b->log.lock);
     return rc;
 }
 
-/* ---- printing ---- */
-
-static enum weft_rc print_json(const struct bench *b, struct weft_err *err)
+/* The higher of those measured before and after row i, each. */
+static struct exec_cl_peaks peaks_around(const struct bench_log *log, size_t i)
 {
-    const struct exec_cl_peaks *p = &b->log.peaks;
-    json_t *rows = json_array();
-    for (size_t i = 0; i < b->n_rows; i++) {
-        const struct row *r = &b->rows[i];
-        json_array_append_new(rows, json_pack("{s:I, s:o, s:o, s:o, s:o}", "batch", (json_int_t)r->batch,
-                                              "prefill_tps", cli_json_number(r->prefill_tps), "decode_tps",
-                                              cli_json_number(r->decode_tps), "step_ms",
-                                              cli_json_number(r->step_ms), "roofline",
-                                              cli_json_number(r->roofline)));
-    }
-    json_t *out =
-        json_pack("{s:o, s:o, s:s, s:{s:o, s:o, s:o}, s:o}", "device",
-                  cli_json_text(b->log.info.device, strlen(b->log.info.device)), "model",
-                  cli_json_text(b->log.model, strlen(b->log.model)), "precision", b->log.info.precision,
-                  "peaks", "fma_gflops", cli_json_number(p->fma_gflops), "int8_gops",
-                  cli_json_number(p->int8_gops), "read_gbs", cli_json_number(p->read_gbs), "rows", rows);
-    if (out && b->cli->opt.profile) {
-        json_t *kernels = json_array();
-        for (unsigned i = 0; i < b->log.n_kernels; i++)
-            json_array_append_new(kernels, json_pack("{s:s, s:I, s:o}", "kernel", b->log.kernels[i].name,
-                                                     "calls", (json_int_t)b->log.kernels[i].calls, "total_ms",
-                                                     cli_json_number(b->log.kernels[i].total_us / 1e3)));
-        json_object_set_new(out, "profile", kernels);
-    }
-    return cli_print_json(out, err);
-}
-
-static void print_table(const struct bench *b)
-{
-    const struct exec_cl_peaks *p = &b->log.peaks;
-    printf("device     %s\nmodel      %s, %s\n", b->log.info.device, b->log.model, b->log.info.precision);
-    printf("peaks      FMA %.0f GFLOP/s, int8 %.0f Gop/s, read %.1f GB/s\n\n", p->fma_gflops, p->int8_gops,
-           p->read_gbs);
-    printf("%5s %14s %14s %9s %9s\n", "batch", "prefill tok/s", "decode tok/s", "step ms", "roofline");
-    for (size_t i = 0; i < b->n_rows; i++) {
-        const struct row *r = &b->rows[i];
-        printf("%5u %14.1f %14.1f %9.2f %7.0f %%\n", r->batch, r->prefill_tps, r->decode_tps, r->step_ms,
-               100 * r->roofline);
-    }
-}
-
-static int by_time(const void *a, const void *b)
-{
-    double x = ((const struct bench_kernel *)a)->total_us, y = ((const struct bench_kernel *)b)->total_us;
-    return (x < y) - (x > y);
-}
-
-static void print_profile(struct bench *b)
-{
-    double total = 0;
-    for (unsigned i = 0; i < b->log.n_kernels; i++)
-        total += b->log.kernels[i].total_us;
-    if (b->log.n_kernels)
-        qsort(b->log.kernels, b->log.n_kernels, sizeof *b->log.kernels, by_time);
-    printf("\n%-28s %9s %12s %9s %7s\n", "kernel", "calls", "total ms", "µs/call", "share");
-    for (unsigned i = 0; i < b->log.n_kernels; i++) {
-        const struct bench_kernel *k = &b->log.kernels[i];
-        printf("%-28s %9llu %12.1f %9.1f %5.1f %%\n", k->name, (unsigned long long)k->calls,
-               k->total_us / 1e3, k->total_us / (k->calls ? (double)k->calls : 1), 100 * k->total_us / total);
-    }
+    const struct exec_cl_peaks *before = &log->peaks[i];
+    const struct exec_cl_peaks *after = i + 1 < log->n_peaks ? before + 1 : before;
+    return (struct exec_cl_peaks){.fma_gflops = fmax(before->fma_gflops, after->fma_gflops),
+                                  .int8_gops = fmax(before->int8_gops, after->int8_gops),
+                                  .read_gbs = fmax(before->read_gbs, after->read_gbs)};
 }
 
 static enum weft_rc print(struct bench *b, struct weft_err *err)
 {
+    struct bench_report report = {.device = b->log.info.device,
+                                  .model = b->log.model,
+                                  .precision = b->log.info.precision,
+                                  .profile = b->cli->opt.profile,
+                                  .cost = b->cost,
+                                  .rows = b->rows,
+                                  .n_rows = b->n_rows};
+    for (size_t i = 0; i < b->n_rows; i++)
+        b->rows[i].peaks = peaks_around(&b->log, i);
     if (b->cli->opt.json)
-        return print_json(b, err);
-    print_table(b);
-    if (b->cli->opt.profile)
-        print_profile(b);
+        return cli_print_json(bench_report_json(&report), err);
+    bench_report_print(&report);
     return WEFT_OK;
+}
+
+static enum weft_rc run_rows(struct bench *b, struct weft_err *err)
+{
+    enum weft_rc rc = warm_up(b, err);
+    b->cost = bench_cost_of(engine_model(b->ce.engine), &b->log.info);
+    for (size_t p = 0; p < b->prompts.n; p++)
+        for (size_t i = 0; i < b->batches.n && rc == WEFT_OK && !b->ce.signal; i++)
+            rc = run_row(b, b->prompts.item[p], b->batches.item[i], err);
+    if (rc == WEFT_OK && !b->ce.signal)
+        bench_log_end(&b->log);
+    return rc;
+}
+
+static enum weft_rc measure(struct bench *b, struct weft_err *err)
+{
+    struct cli *cli = b->cli;
+    struct engine_setup_options setup = {
+        .profile = cli->opt.profile, .loaded = bench_exec_wrap, .ctx = &b->log};
+    enum weft_rc rc = parse_numbers("batch", cli->opt.batch ? cli->opt.batch : "1,4,8,16,32", "batch sizes",
+                                    BATCH_LIMIT, &b->batches, err);
+    if (rc == WEFT_OK)
+        rc = parse_numbers("prompt", cli->opt.prompts ? cli->opt.prompts : "128", "lengths", TOKENS_LIMIT,
+                           &b->prompts, err);
+    if (rc)
+        return rc;
+    rng_seed(&b->rng, PROMPT_SEED);
+    bench_log_init(&b->log);
+    configure(b);
+    rc = cli_engine_start(cli, &setup, &b->ce, err);
+    if (rc == WEFT_OK)
+        rc = run_rows(b, err);
+    if (b->ce.signal)
+        cli->status = CLI_SIGNALLED + b->ce.signal;
+    cli_engine_stop(&b->ce); /* the last peaks come when the executor goes */
+    if (rc == WEFT_OK)
+        rc = print(b, err);
+    for (size_t i = 0; i < b->n_rows; i++)
+        bench_record_free(&b->rows[i].record);
+    bench_log_deinit(&b->log);
+    return rc;
 }
 
 static enum weft_rc run_bench(struct cli *cli, struct weft_err *err)
 {
-    struct bench b = {.cli = cli, .ce = {.signal_fd = -1}};
-    struct engine_setup_options setup = {
-        .profile = cli->opt.profile, .loaded = bench_exec_wrap, .ctx = &b.log};
-    enum weft_rc rc = parse_batches(&b, cli->opt.batch ? cli->opt.batch : "1,4,8,16,32", err);
-    if (rc)
-        return rc;
-    rng_seed(&b.rng, PROMPT_SEED);
-    bench_log_init(&b.log);
-    configure(&b);
-    rc = cli_engine_start(cli, &setup, &b.ce, err);
-    if (rc == WEFT_OK)
-        rc = warm_up(&b, err);
-    for (size_t i = 0; i < b.n_batches && rc == WEFT_OK && !b.ce.signal; i++)
-        rc = run_row(&b, b.batches[i], err);
-    if (b.ce.signal)
-        cli->status = CLI_SIGNALLED + b.ce.signal;
-    cli_engine_stop(&b.ce); /* the kernels' times come when the executor goes */
-    if (rc == WEFT_OK)
-        rc = print(&b, err);
-    bench_log_deinit(&b.log);
+    if (cli->opt.compare)
+        return bench_compare(cli, err);
+    struct bench *b = mem_calloc(1, sizeof *b);
+    if (!b)
+        return weft_err_nomem(err, "bench", sizeof *b);
+    b->cli = cli;
+    b->ce.signal_fd = -1;
+    enum weft_rc rc = measure(b, err);
+    mem_free(b);
     return rc;
 }
 
 /* clang-format off */
 static const struct opt_spec options[] = {
     CLI_TEXT("batch", 0, batch, "1,4,8", "batch sizes to measure; 1,4,8,16,32 if not given"),
-    CLI_UINT("prompt", 0, prompt_tokens, "N", 1, TOKENS_LIMIT, "tokens of each prompt; 128 if not given"),
+    CLI_TEXT("prompt", 0, prompts, "128,4096", "tokens of each prompt, one run for each; 128 if not given"),
     CLI_UINT("gen", 0, gen_tokens, "N", 2, TOKENS_LIMIT, "tokens to generate; 64 if not given"),
     CLI_FLAG("profile", 0, profile, "also the time of each kernel, which costs some speed"),
+    CLI_FLAG("compare", 0, compare, "instead: weft and its peers side by side, where they are installed"),
+    CLI_UINT("rounds", 0, rounds, "N", 1, 1000, "(--compare) times that each is measured; 5 if not given"),
     CLI_END,
 };
 /* clang-format on */
@@ -332,10 +267,16 @@ const struct cli_verb cli_bench = {
     .operands = "",
     .summary = "Measure the speed of this model on this device.",
     .details =
-        "For each batch size: prefill and decode in tokens a second, the length of a decode step, and what "
-        "fraction "
-        "of this device's own roofline (its peaks, measured in the same run) a decode step reaches. Prompts "
-        "are random and distinct, the prefix cache is off, tokens are sampled as in a chat.",
+        "For each prompt length and batch size: prefill and decode in tokens a second, the length of a "
+        "decode "
+        "step, what fraction of this device's own roofline (its peaks, measured just before and after the "
+        "row) "
+        "and of its read bandwidth a decode step reaches, how much of it passes between the executor's "
+        "steps, "
+        "and what longer prompts leave of the rate with the shortest. Prompts are random and distinct, the "
+        "prefix cache is off, tokens are sampled as in a chat.\n\n"
+        "With --compare, OpenVINO GenAI and llama.cpp do the same work on the same file; "
+        "tests/bench/peers.py --setup installs them.",
     .options = options,
     .run = run_bench,
 };

@@ -1,4 +1,4 @@
-/* Files compiled into the binary (cmake/embed.cmake): kernels, default configuration, workloads, themes. */
+/* Files compiled into the binary (cmake/embed.cmake): kernels, default configuration, workloads, themes, scripts. */
 #ifndef WEFT_BASE_EMBED_H
 #define WEFT_BASE_EMBED_H
 
@@ -13,6 +13,7 @@ struct weft_embedded {
 
 extern const struct weft_embedded weft_embedded_kernels[];
 extern const struct weft_embedded weft_embedded_defaults[];
+extern const struct weft_embedded weft_embedded_scripts[];
 
 /* The entry called `name`, or NULL. Any thread. */
 static inline const struct weft_embedded *weft_embedded_find(const struct weft_embedded *table,

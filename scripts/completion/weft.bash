@@ -11,7 +11,7 @@ _weft() {
         [tokenize]='--file --special'
         [detokenize]='--file'
         [score]='--ids --file'
-        [bench]='--batch --prompt --gen --profile'
+        [bench]='--batch --prompt --gen --profile --compare --rounds'
         [models]=''
         [devices]=''
         [cache]='--clear'

@@ -273,6 +273,7 @@ def child(engine, work, pipe, log):
     """In a process of its own: what an engine prints goes to `log`, its figures or its failure into the pipe."""
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
+    sys.stdout = sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)
     try:
         pipe.send([(batch, steps, figures) for batch, steps, figures in ENGINES[engine](work)])
     except Failed as reason:
@@ -484,7 +485,7 @@ def set_up(directory):
     environment = {**os.environ, "CMAKE_ARGS": " ".join(ggml)}
     packages = [f"{name}=={version}" for name, version in PINNED.items()]
     tell(f"installing {' and '.join(packages)} into {directory}; llama.cpp is compiled, which takes its time")
-    command = [str(python), "-m", "pip", "install", "--no-binary", PACKAGES["llamacpp"], *packages]
+    command = [str(python), "-m", "pip", "install", "--no-cache-dir", "--no-binary", PACKAGES["llamacpp"], *packages]
     subprocess.run(command, check=True, env=environment)
 
 
