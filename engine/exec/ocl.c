@@ -170,14 +170,17 @@ enum weft_rc ocl_buf_create(struct ocl *o, size_t bytes, const char *what, struc
         return WEFT_INTERNAL_ERROR;
     }
     cl_int e = CL_OUT_OF_RESOURCES;
-    cl_mem mem = ocl_fault() ? NULL : clCreateBuffer(o->context, CL_MEM_READ_WRITE, bytes, NULL, &e);
+    void *host = o->host_memory ? hostmem_take(&o->memory, bytes) : NULL;
+    const cl_mem_flags flags = CL_MEM_READ_WRITE | (host ? CL_MEM_USE_HOST_PTR : 0);
+    cl_mem mem = ocl_fault() ? NULL : clCreateBuffer(o->context, flags, bytes, host, &e);
     if (!mem) {
+        hostmem_give(&o->memory, host);
         weft_err_set(err, WEFT_INTERNAL_ERROR, "%s: clCreateBuffer of %zu bytes failed: %s (%d)", what, bytes,
                      ocl_error_name(e), (int)e);
         weft_err_str(err, "where", "clCreateBuffer");
         return WEFT_INTERNAL_ERROR;
     }
-    *out = (struct ocl_buf){mem, bytes};
+    *out = (struct ocl_buf){mem, bytes, host};
     o->allocated += bytes;
     return WEFT_OK;
 }
@@ -186,6 +189,7 @@ void ocl_buf_free(struct ocl *o, struct ocl_buf *b)
 {
     if (b->mem) {
         clReleaseMemObject(b->mem);
+        hostmem_give(&o->memory, b->host);
         o->allocated -= b->bytes;
     }
     *b = (struct ocl_buf){0};

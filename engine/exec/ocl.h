@@ -20,6 +20,7 @@
 
 #include "engine/base/err.h"
 #include "engine/exec/exec_cl.h"
+#include "engine/exec/hostmem.h"
 
 enum { OCL_PROFILE_MAX = 32 };
 
@@ -31,14 +32,15 @@ struct ocl {
     cl_command_queue queue;
     struct exec_cl_device info;
     char platform_version[128];
-    bool host_memory;    /* buffers live in host memory */
-    bool correct_divide; /* divisions and roots can be rounded correctly */
-    unsigned local_size; /* work-items a group: 1 on a CPU */
-    uint64_t allocated;  /* bytes of all buffers alive */
-    bool profile;        /* time every launch */
-    bool priming;        /* launches of nothing launch one work-item all the same: see ops_prime */
-    size_t n_primed;     /* launches while priming so far … */
-    size_t prime_from;   /* … of which the first ones are only counted, for a second process builds those */
+    bool host_memory;      /* buffers live in host memory */
+    bool correct_divide;   /* divisions and roots can be rounded correctly */
+    unsigned local_size;   /* work-items a group: 1 on a CPU */
+    struct hostmem memory; /* where buffers are cut from when host_memory */
+    uint64_t allocated;    /* bytes of all buffers alive */
+    bool profile;          /* time every launch */
+    bool priming;          /* launches of nothing launch one work-item all the same: see ops_prime */
+    size_t n_primed;       /* launches while priming so far … */
+    size_t prime_from; /* … of which the first ones are only counted, for a second process builds those */
     struct ocl_timed *timed; /* launches since the last wait, when profiling */
     size_t n_timed, cap_timed;
     struct exec_cl_profile_row rows[OCL_PROFILE_MAX];
@@ -49,6 +51,7 @@ struct ocl {
 struct ocl_buf {
     cl_mem mem; /* NULL: none */
     size_t bytes;
+    void *host; /* where it is, on a device that works in host memory; else NULL */
 };
 
 /* A kernel as the launchers see it. */
