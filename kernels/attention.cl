@@ -14,113 +14,135 @@
  * maximum stays, old sums are multiplied by exp(0) = 1, and 0 × V is added;
  *   - likewise a part that it can't see at all, whose weight in the merge is exactly 0.
  *
- * job: first token's row, tokens, first position, offset of the block table | first part, parts, slot for
+ * job (int8): first token's row, tokens, first position, offset of the block table | first part, parts, slot for
  * partial results or -1, unused.  Partial results: per slot, query head: HEAD_PAD accumulators, maximum, sum.
  */
 
-KERNEL void VARIANT(attention, TQ)(__global const float *q, int q_stride, __global const float *k_cache,
-                                   __global const float *v_cache, __global const int *tables,
-                                   __global const int8 *jobs, __global float *out, __global float *partials,
-                                   int layer, int n_layer, int n_kv)
+struct VARIANT(rows, TQ) {
+    float16 acc[TQ * GROUP][HEAD_VECS], sum[TQ * GROUP];
+    float max[TQ * GROUP];
+};
+
+/* Scores, softmax and sum over V of positions p … p+15. */
+inline void VARIANT(tile16, TQ)(struct VARIANT(rows, TQ) * s, const struct attention *a, int job_pos, int p, int end,
+                                int last, __global const float *q, __global const int *table,
+                                __global const kv_t *k_cache, __global const kv_t *v_cache, size_t block_stride)
 {
     enum { ROWS = TQ * GROUP };
-    const int head = get_global_id(0);
-    if (head >= n_kv)
-        return;
-    const int8 job = jobs[get_global_id(1)];
-    const size_t block_stride = (size_t)n_layer * n_kv * PLANE;
-    __global const int *table = tables + job.s3;
+    float16 s0[ROWS], s1[ROWS];
+    float prob[ROWS][16];
+    /* The next tile, where its planes begin: blocks lie anywhere, so no processor guesses them. */
+    const int next = p + 16 <= last ? p + 16 : p;
+    __global const kv_t *next_k = k_cache + table[next / BLOCK_TOKENS] * block_stride + next % BLOCK_TOKENS;
+    __global const kv_t *next_v = v_row(v_cache, table, next, block_stride);
+    UNROLL for (int r = 0; r < ROWS; r++) s0[r] = s1[r] = (float16)(0.0f);
+    for (int d = 0; d < HEAD_DIM; d += 2) {
+        PREFETCH(next_k + d * BLOCK_TOKENS);
+        PREFETCH(next_v + d * 16);
+        const float16 k0 = load_k(k_cache, table, p, d, last, block_stride);
+        const float16 k1 = load_k(k_cache, table, p, d + 1, last, block_stride);
+        UNROLL for (int r = 0; r < ROWS; r++)
+        {
+            __global const float *row = q + (size_t)(r / GROUP) * a->q_stride + (r % GROUP) * HEAD_DIM + d;
+            s0[r] = fma(k0, (float16)(row[0]), s0[r]);
+            s1[r] = fma(k1, (float16)(row[1]), s1[r]);
+        }
+    }
+    UNROLL for (int r = 0; r < ROWS; r++)
+    {
+        const int16 at = (int16)(p) + LANES;
+        const float16 score = select(s0[r] + s1[r], (float16)(MASKED), at > (int16)(job_pos + r / GROUP));
+        const float top = fmax(s->max[r], max16(score));
+        const float keep = exp1(s->max[r] - top);
+        const float16 e = exp16(score - (float16)(top));
+        s->max[r] = top;
+        s->sum[r] = fma(s->sum[r], (float16)(keep), e);
+        vstore16(e, 0, prob[r]);
+        UNROLL for (int j = 0; j < HEAD_VECS; j++) s->acc[r][j] = s->acc[r][j] * (float16)(keep);
+    }
+    const int n = min(16, end - p);
+#if TQ * GROUP * HEAD_VECS <= 24 /* all sums stay in registers */
+    for (int i = 0; i < n; i++) {
+        __global const kv_t *v = v_row(v_cache, table, p + i, block_stride);
+        UNROLL for (int j = 0; j < HEAD_VECS; j++)
+        {
+            const float16 v16 = kv_load16(v + j * 16);
+            UNROLL for (int r = 0; r < ROWS; r++) s->acc[r][j] = fma(v16, (float16)(prob[r][i]), s->acc[r][j]);
+        }
+    }
+#else
+    for (int j = 0; j < HEAD_VECS; j++) {
+        float16 acc[ROWS];
+        UNROLL for (int r = 0; r < ROWS; r++) acc[r] = s->acc[r][j];
+        for (int i = 0; i < n; i++) {
+            const float16 v16 = kv_load16(v_row(v_cache, table, p + i, block_stride) + j * 16);
+            UNROLL for (int r = 0; r < ROWS; r++) acc[r] = fma(v16, (float16)(prob[r][i]), acc[r]);
+        }
+        UNROLL for (int r = 0; r < ROWS; r++) s->acc[r][j] = acc[r];
+    }
+#endif
+}
+
+NOINLINE void VARIANT(attend, TQ)(const struct attention *a, int head, int job_at)
+{
+    enum { ROWS = TQ * GROUP };
+    const int8 job = a->jobs[job_at];
+    const size_t block_stride = (size_t)a->n_layer * a->n_kv * PLANE;
+    __global const int *table = a->tables + job.s3;
     const int last = job.s2 + job.s1 - 1;
-    k_cache += plane_at(0, layer, n_layer, head, n_kv);
-    v_cache += plane_at(0, layer, n_layer, head, n_kv);
-    q += (size_t)job.s0 * q_stride + head * GROUP * HEAD_DIM;
+    __global const kv_t *k_cache = a->k_cache + plane_at(0, a->layer, a->n_layer, head, a->n_kv);
+    __global const kv_t *v_cache = a->v_cache + plane_at(0, a->layer, a->n_layer, head, a->n_kv);
+    __global const float *q = a->q + (size_t)job.s0 * a->q_stride + head * GROUP * HEAD_DIM;
 
     float16 total[ROWS][HEAD_VECS];
     float total_max[ROWS], total_sum[ROWS];
     for (int part = job.s4; part < job.s4 + job.s5; part++) {
-        float16 acc[ROWS][HEAD_VECS], sum[ROWS];
-        float max[ROWS];
-        for (int r = 0; r < ROWS; r++) {
-            max[r] = MASKED;
-            sum[r] = (float16)(0.0f);
-            for (int j = 0; j < HEAD_VECS; j++)
-                acc[r][j] = (float16)(0.0f);
+        struct VARIANT(rows, TQ) s;
+        UNROLL for (int r = 0; r < ROWS; r++)
+        {
+            s.max[r] = MASKED;
+            s.sum[r] = (float16)(0.0f);
+            UNROLL for (int j = 0; j < HEAD_VECS; j++) s.acc[r][j] = (float16)(0.0f);
         }
         const int end = min((part + 1) * PART, last + 1);
-        for (int p = part * PART; p < end; p += 16) {
-            float16 s0[ROWS], s1[ROWS];
-            float prob[ROWS][16];
-
-#pragma unroll
-            for (int r = 0; r < ROWS; r++)
-                s0[r] = s1[r] = (float16)(0.0f);
-            for (int d = 0; d < HEAD_DIM; d += 2) {
-                const float16 k0 = load_k(k_cache, table, p, d, last, block_stride);
-                const float16 k1 = load_k(k_cache, table, p, d + 1, last, block_stride);
-
-#pragma unroll
-                for (int r = 0; r < ROWS; r++) {
-                    __global const float *row =
-                        q + (size_t)(r / GROUP) * q_stride + (r % GROUP) * HEAD_DIM + d;
-                    s0[r] = fma(k0, (float16)(row[0]), s0[r]);
-                    s1[r] = fma(k1, (float16)(row[1]), s1[r]);
-                }
-            }
-
-#pragma unroll
-            for (int r = 0; r < ROWS; r++) {
-                const int16 at = (int16)(p) + LANES;
-                const float16 s = select(s0[r] + s1[r], (float16)(MASKED), at > (int16)(job.s2 + r / GROUP));
-                const float top = fmax(max[r], max16(s));
-                const float keep = exp1(max[r] - top);
-                const float16 e = exp16(s - (float16)(top));
-                max[r] = top;
-                sum[r] = fma(sum[r], (float16)(keep), e);
-                vstore16(e, 0, prob[r]);
-                for (int j = 0; j < HEAD_VECS; j++)
-                    acc[r][j] = acc[r][j] * (float16)(keep);
-            }
-            const int n = min(16, end - p);
-            for (int j = 0; j < HEAD_VECS; j++) {
-                float16 a[ROWS];
-
-#pragma unroll
-                for (int r = 0; r < ROWS; r++)
-                    a[r] = acc[r][j];
-                for (int i = 0; i < n; i++) {
-                    const float16 v = load_v(v_cache, table, p + i, j, block_stride);
-
-#pragma unroll
-                    for (int r = 0; r < ROWS; r++)
-                        a[r] = fma(v, (float16)(prob[r][i]), a[r]);
-                }
-
-#pragma unroll
-                for (int r = 0; r < ROWS; r++)
-                    acc[r][j] = a[r];
-            }
-        }
+        for (int p = part * PART; p < end; p += 16)
+            VARIANT(tile16, TQ)(&s, a, job.s2, p, end, last, q, table, k_cache, v_cache, block_stride);
         for (int r = 0; r < ROWS; r++) {
             if (part == job.s4) {
-                total_max[r] = max[r];
-                total_sum[r] = sum16(sum[r]);
+                total_max[r] = s.max[r];
+                total_sum[r] = sum16(s.sum[r]);
                 for (int j = 0; j < HEAD_VECS; j++)
-                    total[r][j] = acc[r][j];
+                    total[r][j] = s.acc[r][j];
             } else {
-                merge_row(&total_max[r], &total_sum[r], total[r], max[r], sum16(sum[r]), acc[r]);
+                merge_row(&total_max[r], &total_sum[r], total[r], s.max[r], sum16(s.sum[r]), s.acc[r]);
             }
         }
     }
     for (int r = 0; r < job.s1 * GROUP; r++) {
         if (job.s6 < 0) {
-            store_row(out + (size_t)(job.s0 + r / GROUP) * q_stride + (head * GROUP + r % GROUP) * HEAD_DIM,
+            store_row(a->out + (size_t)(job.s0 + r / GROUP) * a->q_stride +
+                          (head * GROUP + r % GROUP) * HEAD_DIM,
                       total[r], total_sum[r]);
         } else {
-            __global float *to = partials + ((size_t)job.s6 * n_kv + head) * GROUP * PARTIAL + r * PARTIAL;
+            __global float *to =
+                a->partials + ((size_t)job.s6 * a->n_kv + head) * GROUP * PARTIAL + r * PARTIAL;
             for (int j = 0; j < HEAD_VECS; j++)
                 vstore16(total[r][j], j, to);
             to[HEAD_PAD] = total_max[r];
             to[HEAD_PAD + 1] = total_sum[r];
         }
     }
+}
+
+/* One work-item a (KV head, job). */
+KERNEL void VARIANT(attention, TQ)(__global const float *q, int q_stride, __global const kv_t *k_cache,
+                                   __global const kv_t *v_cache, __global const int *tables,
+                                   __global const int8 *jobs, __global float *out, __global float *partials,
+                                   int layer, int n_layer, int n_kv)
+{
+    const struct attention a = {q,   q_stride, k_cache, v_cache, tables, jobs,
+                                out, partials, layer,   n_layer, n_kv};
+    const int head = get_global_id(0);
+    if (head < n_kv)
+        VARIANT(attend, TQ)(&a, head, get_global_id(1));
 }

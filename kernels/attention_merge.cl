@@ -1,12 +1,7 @@
-/* Merges the parts of decoded tokens: one work-item a (query head, merge job). job: token's row, first slot,
- * parts. */
-KERNEL void attention_merge(__global const float *partials, __global const int4 *jobs, __global float *out,
-                            int q_stride, int n_head)
+/* Merges the parts of decoded tokens. job: token's row, first slot, parts. */
+inline void merge_head(__global const float *partials, int4 job, __global float *out, int q_stride, int n_head,
+                       int head)
 {
-    const int head = get_global_id(0);
-    if (head >= n_head)
-        return;
-    const int4 job = jobs[get_global_id(1)];
     float16 total[HEAD_VECS];
     float total_max = 0.0f, total_sum = 0.0f;
     for (int part = 0; part < job.z; part++) {
@@ -24,4 +19,13 @@ KERNEL void attention_merge(__global const float *partials, __global const int4 
         }
     }
     store_row(out + (size_t)job.x * q_stride + head * HEAD_DIM, total, total_sum);
+}
+
+/* One work-item a (query head, merge job). */
+KERNEL void attention_merge(__global const float *partials, __global const int4 *jobs, __global float *out,
+                            int q_stride, int n_head)
+{
+    const int head = get_global_id(0);
+    if (head < n_head)
+        merge_head(partials, jobs[get_global_id(1)], out, q_stride, n_head, head);
 }

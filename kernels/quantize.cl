@@ -1,27 +1,47 @@
 /*
  * Activations in int8: each block of 32 values of a row is q × scale with q in -127 … 127, rounded to nearest, ties to
- * even. One work-item a (block, row), so a value's code depends on its own block of its own token only.
+ * even. A value's code depends on its own block of its own token only.
  *
- * xq: [row][block][8] dwords of four values; factors: [row][block] of (scale, scale × sum of q).
+ * codes: [row][block][8] dwords of four values. factors: for each 16 rows and each block 16 scales, then 16 times
+ * scale × sum of q: what a tile of tokens wants lies in two cache lines.
  */
-KERNEL void quantize(__global const float *x, int x_stride, __global int *xq, __global float2 *factors,
-                     int n_blocks)
+
+/* Rounding to the nearest integer, ties to even, is what adding 1.5 × 2^23 does to a small number; its last bits are the
+ * integer then. */
+#define ROUNDER     12582912.0f
+#define ROUNDER_INT 0x4b400000
+
+inline void quantize_block(__global const float *x, __global int *codes, __global float *factors)
 {
-    const int b = get_global_id(0);
-    if (b >= n_blocks)
-        return;
-    const size_t row = get_global_id(1);
-    const size_t block = row * n_blocks + b;
-    x += row * x_stride + b * 32;
     const float16 v0 = vload16(0, x), v1 = vload16(1, x);
     const float top = max16(fmax(fabs(v0), fabs(v1)));
     const float16 inverse = (float16)(top > 0.0f ? 127.0f / top : 0.0f);
-    const int16 q0 = convert_int16_rte(v0 * inverse), q1 = convert_int16_rte(v1 * inverse);
+    const int16 q0 = as_int16(v0 * inverse + (float16)(ROUNDER)) - (int16)(ROUNDER_INT);
+    const int16 q1 = as_int16(v1 * inverse + (float16)(ROUNDER)) - (int16)(ROUNDER_INT);
     const int16 pair = q0 + q1;
     const int8 p8 = pair.lo + pair.hi;
     const int4 p4 = p8.lo + p8.hi;
-    vstore16(convert_char16(q0), 0, (__global char *)(xq + block * 8));
-    vstore16(convert_char16(q1), 1, (__global char *)(xq + block * 8));
     const float scale = top / 127.0f;
-    factors[block] = (float2)(scale, scale * (float)(p4.x + p4.y + p4.z + p4.w));
+    vstore4(as_int4(convert_char16(q0)), 0, codes);
+    vstore4(as_int4(convert_char16(q1)), 1, codes);
+    factors[0] = scale;
+    factors[16] = scale * (float)(p4.x + p4.y + p4.z + p4.w);
+}
+
+/* Blocks first … end-1 of row `row`; x is that row's. */
+inline void quantize_row(__global const float *x, __global int *codes, __global float *factors, int n_blocks,
+                         size_t row, int first, int end)
+{
+    codes += row * n_blocks * 8;
+    for (int b = first; b < end; b++)
+        quantize_block(x + b * 32, codes + b * 8, factors + FACTORS_AT(row, n_blocks, b));
+}
+
+/* One work-item a row. */
+KERNEL void quantize(__global const float *x, int x_stride, __global int *codes, __global float *factors,
+                     int n_blocks, int n_rows)
+{
+    const int row = get_global_id(0);
+    if (row < n_rows)
+        quantize_row(x + (size_t)row * x_stride, codes, factors, n_blocks, row, 0, n_blocks);
 }

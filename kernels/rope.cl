@@ -1,46 +1,102 @@
 /*
- * Rotary positions, and K and V into their blocks: one work-item a (head, token), heads ordered q, k, v as in
- * the row of qkv.
+ * Rotary positions, and K and V into their blocks; heads ordered q, k, v as in the row of qkv.
  *
  * Pairs are neighbours, (2i, 2i+1), as GGUF files of architecture `llama` are laid out. cos and sin come from
  * a table [position][n_rot / 2] of (cos, sin) made on the host in double precision. Queries are multiplied by
  * 1/sqrt(HEAD_DIM) here, once, instead of every score. tokens: id, position, block, slot.
  */
+struct rope {
+    __global const float *qkv;
+    int qkv_stride, k_at, v_at;
+    __global const int4 *tokens;
+    __global const float *table;
+    int n_rot;
+    __global float *q;
+    int q_stride;
+    __global kv_t *k_cache, *v_cache;
+    int layer, n_layer, n_head, n_kv;
+    float scale;
+};
+
+/* 16 values from i on of n; zeros behind them. */
+inline float16 load_padded(__global const float *in, int i, int n)
+{
+    float lanes[16];
+    if (i + 16 <= n)
+        return vload16(0, in + i);
+    for (int j = 0; j < 16; j++)
+        lanes[j] = i + j < n ? in[i + j] : 0.0f;
+    return vload16(0, lanes);
+}
+
+/* 16 values of a head from i on: those below n_rot rotated. */
+inline float16 rotate16(__global const float *in, __global const float *angles, int i, int n_rot)
+{
+    float lanes[16];
+    if (i + 16 <= n_rot) {
+        const float16 v = vload16(0, in + i), cs = vload16(0, angles + i);
+        const float16 other = v.s1032547698badcfe;
+        const float16 sine = cs.s1133557799bbddff * (float16)(-1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1);
+        return fma(v, cs.s0022446688aaccee, other * sine);
+    }
+    for (int j = 0; j < 16; j += 2) { /* the last vector of an odd size */
+        const int at = i + j;
+        const float a = at < HEAD_DIM ? in[at] : 0.0f, b = at + 1 < HEAD_DIM ? in[at + 1] : 0.0f;
+        const float c = at < n_rot ? angles[at] : 1.0f, s = at < n_rot ? angles[at + 1] : 0.0f;
+        lanes[j] = fma(a, c, -(b * s));
+        lanes[j + 1] = fma(b, c, a * s);
+    }
+    return vload16(0, lanes);
+}
+
+inline void rope_head(const struct rope *r, int head, int token)
+{
+    const int4 at = r->tokens[token];
+    __global const float *qkv = r->qkv + (size_t)token * r->qkv_stride;
+    __global const float *angles = r->table + (size_t)at.y * r->n_rot;
+    kv_t lanes[16];
+    if (head < r->n_head) {
+        __global float *out = r->q + (size_t)token * r->q_stride + head * HEAD_DIM;
+        for (int i = 0; i < HEAD_DIM; i += 16) {
+            const float16 v = rotate16(qkv + head * HEAD_DIM, angles, i, r->n_rot) * (float16)(r->scale);
+#if HEAD_DIM % 16 == 0
+            store16(v, out + i);
+#else
+            float values[16];
+            vstore16(v, 0, values);
+            for (int j = 0; j < 16 && i + j < HEAD_DIM; j++)
+                out[i + j] = values[j];
+#endif
+        }
+    } else if (head < r->n_head + r->n_kv) {
+        head -= r->n_head;
+        __global kv_t *out = r->k_cache + plane_at(at.z, r->layer, r->n_layer, head, r->n_kv) + at.w;
+        for (int i = 0; i < HEAD_DIM; i += 16) {
+            kv_store16(rotate16(qkv + r->k_at + head * HEAD_DIM, angles, i, r->n_rot), lanes);
+            for (int j = 0; j < 16 && i + j < HEAD_DIM; j++)
+                out[(i + j) * BLOCK_TOKENS] = lanes[j];
+        }
+    } else {
+        head -= r->n_head + r->n_kv;
+        __global const float *in = qkv + r->v_at + head * HEAD_DIM;
+        __global kv_t *out =
+            r->v_cache + plane_at(at.z, r->layer, r->n_layer, head, r->n_kv) + at.w * HEAD_PAD;
+        for (int i = 0; i < HEAD_PAD; i += 16) {
+            kv_store16(load_padded(in, i, HEAD_DIM), lanes);
+            vstore16(vload16(0, lanes), 0, out + i);
+        }
+    }
+}
+
+/* One work-item a (head, token). */
 KERNEL void rope_store(__global const float *qkv, int qkv_stride, int k_at, int v_at,
-                       __global const int4 *tokens, __global const float2 *table, int n_rot,
-                       __global float *q, int q_stride, __global float *k_cache, __global float *v_cache,
+                       __global const int4 *tokens, __global const float *table, int n_rot,
+                       __global float *q, int q_stride, __global kv_t *k_cache, __global kv_t *v_cache,
                        int layer, int n_layer, int n_head, int n_kv, float scale)
 {
-    int head = get_global_id(0);
-    if (head >= n_head + 2 * n_kv)
-        return;
-    const size_t token = get_global_id(1);
-    const int4 at = tokens[token];
-    qkv += token * qkv_stride;
-    if (head >= n_head + n_kv) {
-        head -= n_head + n_kv;
-        __global float *v = v_cache + plane_at(at.z, layer, n_layer, head, n_kv) + at.w * HEAD_PAD;
-        for (int i = 0; i < HEAD_DIM; i++)
-            v[i] = qkv[v_at + head * HEAD_DIM + i];
-        for (int i = HEAD_DIM; i < HEAD_PAD; i++)
-            v[i] = 0.0f;
-        return;
-    }
-    const bool is_q = head < n_head;
-    if (!is_q)
-        head -= n_head;
-    __global const float *in = qkv + (is_q ? 0 : k_at) + head * HEAD_DIM;
-    __global float *out = is_q ? q + token * q_stride + head * HEAD_DIM
-                               : k_cache + plane_at(at.z, layer, n_layer, head, n_kv) + at.w;
-    const int step = is_q ? 1 : BLOCK_TOKENS;
-    const float factor = is_q ? scale : 1.0f;
-    table += (size_t)at.y * (n_rot / 2);
-    for (int i = 0; i < n_rot; i += 2) {
-        const float2 cs = table[i / 2];
-        const float a = in[i], b = in[i + 1];
-        out[i * step] = fma(a, cs.x, -(b * cs.y)) * factor;
-        out[(i + 1) * step] = fma(a, cs.y, b * cs.x) * factor;
-    }
-    for (int i = n_rot; i < HEAD_DIM; i++)
-        out[i * step] = in[i] * factor;
+    const struct rope r = {qkv,      qkv_stride, k_at,    v_at,    tokens, table,   n_rot,  q,
+                           q_stride, k_cache,    v_cache, layer,   n_layer, n_head, n_kv, scale};
+    const int head = get_global_id(0);
+    if (head < n_head + 2 * n_kv)
+        rope_head(&r, head, get_global_id(1));
 }

@@ -6,8 +6,12 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "engine/base/embed.h"
 #include "engine/base/hash.h"
@@ -20,6 +24,7 @@ static const struct {
     [DOT_PLAIN] = {"plain", "#define DOT_PLAIN"},
     [DOT_MADDUBS] = {"maddubs", "#define DOT_MADDUBS"},
     [DOT_VNNI] = {"vnni", "#define DOT_VNNI"},
+    [DOT_AMX] = {"amx", "#define DOT_AMX\n#define DOT_VNNI"},
 };
 
 const char *dot_path_name(enum dot_path p)
@@ -32,6 +37,21 @@ const char *dot_path_define(enum dot_path p)
     return paths[p].define;
 }
 
+/* Tile registers are asked of the system, once a process: Linux saves 8 KiB more for each thread that uses them. */
+static bool tiles_permitted(void)
+{
+#if defined(__x86_64__) && defined(__linux__)
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
+    unsigned a, b, c, features;
+    __cpuid_count(7, 0, a, b, c, features);
+    const unsigned tile_and_int8 = 3u << 24;
+    return (features & tile_and_int8) == tile_and_int8 &&
+           syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
+
 bool dot_path_supported(enum dot_path p)
 {
     if (p == DOT_PLAIN)
@@ -40,14 +60,15 @@ bool dot_path_supported(enum dot_path p)
     __builtin_cpu_init();
     bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512vl");
-    return wide && (p == DOT_MADDUBS || __builtin_cpu_supports("avx512vnni"));
+    return wide && (p < DOT_VNNI || __builtin_cpu_supports("avx512vnni")) &&
+           (p < DOT_AMX || tiles_permitted());
 #else
     return false;
 #endif
 }
 
-/* The self-check's matrices: two groups of rows, three blocks, a tile and a bit of tokens. */
-enum { CHECK_ROWS = 32, CHECK_INPUTS = 96, CHECK_TOKENS = 9, CHECK_BLOCK_MAX = 34 };
+/* The self-check's matrices: three groups of rows, more blocks than a panel of tile_amx.cl, tokens for tiles of all sizes. */
+enum { CHECK_ROWS = 48, CHECK_INPUTS = 832, CHECK_TOKENS = 45, CHECK_BLOCK_MAX = 34 };
 
 struct check {
     struct ocl *o;
@@ -80,7 +101,7 @@ static bool check_multiply(struct check *c, enum dot_path p, float *y)
 
 static bool check_type(struct ocl *o, enum dot_path p, enum quant_type type)
 {
-    static const size_t rows = CHECK_TOKENS + OPS_SPARE_ROWS;
+    static const size_t rows = CHECK_TOKENS + 3 + OPS_SPARE_ROWS;
     const struct quant_info *q = quant_info(type);
     uint8_t weights[CHECK_ROWS * CHECK_INPUTS / 32 * CHECK_BLOCK_MAX];
     float x[CHECK_TOKENS * CHECK_INPUTS], plain[CHECK_TOKENS * CHECK_ROWS], wide[CHECK_TOKENS * CHECK_ROWS];
@@ -147,8 +168,8 @@ static int try_path(const char *selection, enum dot_path p)
         dup2(null, 1);
         dup2(null, 2);
     }
-    if (ocl_open(selection, 0, false, &o, NULL) || strcmp(o.info.platform, "Portable Computing Language") != 0 ||
-        strcmp(o.info.type, "cpu") != 0)
+    if (ocl_open(selection, 0, false, &o, NULL) ||
+        strcmp(o.info.platform, "Portable Computing Language") != 0 || strcmp(o.info.type, "cpu") != 0)
         return 1;
     return dot_path_agrees(&o, p) ? 0 : 1;
 }
@@ -175,8 +196,8 @@ static enum answer ask_child(const char *selection, enum dot_path p)
 /* The verdict's file: its name says what it depends on. */
 static void verdict_name(const char *selection, char out[32])
 {
-    static const char *const sources[] = {"common.clh", "weights.clh", "dot.clh", "matmul_i8.cl",
-                                          "quantize.cl"};
+    static const char *const sources[] = {"common.clh",  "weights.clh", "dot.clh",    "tile_i8.cl",
+                                          "tile_amx.cl", "matmul.cl",   "quantize.cl"};
     uint64_t h = FNV1A64_INIT;
     h = fnv1a64(h, selection, strlen(selection) + 1);
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
@@ -184,7 +205,7 @@ static void verdict_name(const char *selection, char out[32])
         if (f)
             h = fnv1a64(h, f->data, f->size);
     }
-    for (unsigned p = DOT_PLAIN; p <= DOT_VNNI; p++)
+    for (unsigned p = DOT_PLAIN; p <= DOT_AMX; p++)
         h = fnv1a64_u32(h, dot_path_supported((enum dot_path)p));
     snprintf(out, 32, "%016llx.dot", (unsigned long long)mix64(h));
 }
@@ -197,7 +218,7 @@ static bool read_verdict(int dir_fd, const char *name, enum dot_path *out)
         return false;
     ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);
-    for (unsigned p = DOT_PLAIN; n > 0 && p <= DOT_VNNI; p++) {
+    for (unsigned p = DOT_PLAIN; n > 0 && p <= DOT_AMX; p++) {
         if (strcmp(text, paths[p].name) == 0 && dot_path_supported((enum dot_path)p)) {
             *out = (enum dot_path)p;
             return true;
@@ -234,7 +255,7 @@ enum dot_path dot_path_choose(const char *selection, int dir_fd)
         return (enum dot_path)(before - 1);
     verdict_name(selection, name);
     if (dir_fd < 0 || !read_verdict(dir_fd, name, &best)) {
-        for (int p = DOT_VNNI; p > DOT_PLAIN && best == DOT_PLAIN; p--) {
+        for (int p = DOT_AMX; p > DOT_PLAIN && best == DOT_PLAIN; p--) {
             enum answer a =
                 dot_path_supported((enum dot_path)p) ? ask_child(selection, (enum dot_path)p) : NO;
             certain = certain && a != UNKNOWN;

@@ -1,7 +1,8 @@
 /*
- * How int8 products are summed on this device (kernels/dot.clh): by VNNI, by AVX-512BW, or in plain OpenCL C.
+ * How int8 products are summed on this device (kernels/dot.clh): by AMX with VNNI for what is left over, by VNNI, by
+ * AVX-512BW, or in plain OpenCL C.
  *
- * The first two go beyond the target that PoCL compiles for, and a compiler that can't do it may end the process. So
+ * All but the last go beyond the target that PoCL compiles for, and a compiler that can't do it may end the process. So
  * they are tried in a child process, where they must also give the plain way's bits; the verdict is kept in the cache
  * directory. Anything that isn't PoCL on an x86 processor with these features takes the plain way.
  */
@@ -10,12 +11,12 @@
 
 #include "engine/exec/ocl.h"
 
-enum dot_path { DOT_PLAIN, DOT_MADDUBS, DOT_VNNI };
+enum dot_path { DOT_PLAIN, DOT_MADDUBS, DOT_VNNI, DOT_AMX }; /* the better, the later */
 
 const char *dot_path_name(enum dot_path p);   /* "plain" … */
 const char *dot_path_define(enum dot_path p); /* the line for a program's source */
 
-/* Whether the processor has the instructions. */
+/* Whether the processor has the instructions, and the system lets this process use them. */
 bool dot_path_supported(enum dot_path p);
 
 /* True when products summed this way have the plain way's bits, on random matrices of each quantised type. */

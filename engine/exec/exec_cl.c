@@ -58,7 +58,7 @@ static enum weft_rc check_model(const struct model *m, struct weft_err *err)
 
 static uint64_t block_bytes(const struct ops_shape *s)
 {
-    return 2 * ops_block_floats(s) * sizeof(float);
+    return 2 * ops_block_bytes(s);
 }
 
 /* The shape of the KV pool and of the longest sequence. */
@@ -90,6 +90,7 @@ static void device_down(struct on_device *d)
 {
     if (d->ocl.queue)
         ocl_finish(&d->ocl, NULL);
+    crew_destroy(&d->ocl, &d->crew);
     forward_deinit(&d->forward);
     ocl_buf_free(&d->ocl, &d->kv.k);
     ocl_buf_free(&d->ocl, &d->kv.v);
@@ -102,7 +103,7 @@ static enum weft_rc device_fill(struct exec_cl *x, int cache, struct weft_err *e
 {
     const struct exec_cl_config *cfg = &x->cfg;
     struct on_device *d = &x->device;
-    const size_t plane = ops_block_floats(&x->shape) * sizeof(float) * x->base.info.n_blocks;
+    const size_t plane = ops_block_bytes(&x->shape) * x->base.info.n_blocks;
     enum weft_rc rc = ocl_open(cfg->device, cfg->threads, cfg->profile, &d->ocl, err);
     if (!rc)
         rc = ocl_buf_create(&d->ocl, plane, "the K cache", &d->kv.k, err);
@@ -115,6 +116,8 @@ static enum weft_rc device_fill(struct exec_cl *x, int cache, struct weft_err *e
                           &d->weights, err);
     if (!rc)
         rc = forward_init(&d->ocl, &d->ops, &d->weights, &x->model->shape, &x->batch, &d->forward, err);
+    if (!rc)
+        rc = crew_create(&d->forward, &d->kv, cache, &d->crew, err);
     if (!rc)
         rc = ops_prime(&d->ops, &d->forward.x, err);
     return rc;
@@ -280,7 +283,7 @@ static enum weft_rc cl_step(struct exec *base, const struct plan *plan, struct e
     if (!rc)
         rc = move_blocks(x, plan, &why);
     if (!rc && x->batch.n_tokens)
-        rc = forward_run(&d->forward, &x->batch, &d->kv, &why);
+        rc = forward_run(&d->forward, d->crew.kernel.kernel ? &d->crew : NULL, &x->batch, &d->kv, &why);
     if (!rc)
         rc = map_logits(x, &why);
     if (rc) {

@@ -2,8 +2,8 @@
 #ifndef WEFT_EXEC_EXEC_CL_IMPL_H
 #define WEFT_EXEC_EXEC_CL_IMPL_H
 
+#include "engine/exec/crew.h"
 #include "engine/exec/exec_cl.h"
-#include "engine/exec/forward.h"
 
 /* A step with no more single-token sequences than this spreads their attention over work-items. */
 enum { EXEC_CL_SPLIT_JOBS = 16 };
@@ -15,6 +15,7 @@ struct on_device {
     struct weights weights;
     struct ops_kv kv;
     struct forward forward;
+    struct crew crew;     /* its kernel is NULL where there is none */
     float *mapped_logits; /* the last step's, or NULL */
 };
 

@@ -1,5 +1,7 @@
 #include "engine/exec/forward.h"
 
+#include "engine/exec/crew.h"
+
 enum weft_rc forward_init(struct ocl *o, struct ops *ops, const struct weights *w,
                           const struct model_shape *shape, const struct batch *b, struct forward *out,
                           struct weft_err *err)
@@ -15,8 +17,8 @@ enum weft_rc forward_init(struct ocl *o, struct ops *ops, const struct weights *
                         .logits_stride = output_rows};
     const uint32_t widest = f.ff_stride > f.heads_stride ? f.ff_stride : f.heads_stride;
     const size_t codes = ops->shape.int8 ? (widest > f.embd_stride ? widest : f.embd_stride) : 0;
-    const size_t rows = b->limits.max_tokens + OPS_SPARE_ROWS,
-                 outputs = b->limits.max_logits + OPS_SPARE_ROWS;
+    const size_t rows = round_up(b->limits.max_tokens, 16) + OPS_SPARE_ROWS,
+                 outputs = round_up(b->limits.max_logits, 16) + OPS_SPARE_ROWS;
     const struct {
         struct ocl_buf *buf;
         size_t bytes;
@@ -34,6 +36,9 @@ enum weft_rc forward_init(struct ocl *o, struct ops *ops, const struct weights *
         {&f.codes, (rows > outputs ? rows : outputs) * codes, "int8 activations", true},
         {&f.factors, (rows > outputs ? rows : outputs) * codes / REPACK_INPUTS * 2 * sizeof(float),
          "scales of int8 activations", true},
+        {&f.ff_codes, codes ? rows * f.ff_stride : 0, "int8 feed-forward states", true},
+        {&f.ff_factors, codes ? rows * f.ff_stride / REPACK_INPUTS * 2 * sizeof(float) : 0,
+         "scales of int8 feed-forward states", true},
         {&f.tokens, b->limits.max_tokens * sizeof *b->tokens, "tokens", false},
         {&f.tables, b->max_tables * sizeof *b->tables, "block tables", false},
         {&f.decode, b->max_jobs * sizeof *b->decode, "decode jobs", false},
@@ -59,9 +64,10 @@ enum weft_rc forward_init(struct ocl *o, struct ops *ops, const struct weights *
 
 void forward_deinit(struct forward *f)
 {
-    struct ocl_buf *all[] = {&f->x,      &f->h,      &f->qkv,      &f->q,      &f->att,    &f->ff,
-                             &f->picked, &f->logits, &f->tokens,   &f->tables, &f->decode, &f->prefill,
-                             &f->merges, &f->rows,   &f->partials, &f->codes,  &f->factors};
+    struct ocl_buf *all[] = {&f->x,      &f->h,       &f->qkv,      &f->q,         &f->att,
+                             &f->ff,     &f->picked,  &f->logits,   &f->tokens,    &f->tables,
+                             &f->decode, &f->prefill, &f->merges,   &f->rows,      &f->partials,
+                             &f->codes,  &f->factors, &f->ff_codes, &f->ff_factors};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         ocl_buf_free(f->o, all[i]);
     *f = (struct forward){0};
@@ -154,26 +160,36 @@ static enum weft_rc run_feed_forward(struct forward *f, uint32_t n, uint32_t lay
     return rc;
 }
 
-enum weft_rc forward_run(struct forward *f, const struct batch *b, const struct ops_kv *kv,
-                         struct weft_err *err)
+static enum weft_rc run_logits(struct forward *f, const struct batch *b, struct weft_err *err)
 {
     const struct rows x = {&f->x, f->embd_stride, 0}, picked = {&f->picked, f->embd_stride, 0};
     const struct rows logits = {&f->logits, f->logits_stride, 0};
     struct input wanted = {picked, false};
-
-    enum weft_rc rc = upload(f, b, err);
+    if (!b->n_rows)
+        return WEFT_OK;
+    enum weft_rc rc = ops_rmsnorm(f->ops, x, &f->w->output_norm, &f->rows, picked, f->shape->n_embd,
+                                  f->shape->rms_eps, b->n_rows, err);
     if (!rc)
+        rc =
+            multiply(f, &wanted, f->w->tied ? &f->w->embd : &f->w->output, logits, b->n_rows, OPS_STORE, err);
+    return rc;
+}
+
+enum weft_rc forward_run(struct forward *f, const struct crew *crew, const struct batch *b,
+                         const struct ops_kv *kv, struct weft_err *err)
+{
+    const struct rows x = {&f->x, f->embd_stride, 0};
+    enum weft_rc rc = upload(f, b, err);
+    if (!rc && !(crew && crew->embeds))
         rc = ops_embed(f->ops, &f->w->embd, &f->tokens, x, b->n_tokens, err);
-    for (uint32_t i = 0; i < f->w->n_layer && !rc; i++) {
+    if (!rc && crew)
+        rc = crew_run(crew, f, b, err);
+    for (uint32_t i = 0; !crew && i < f->w->n_layer && !rc; i++) {
         rc = run_attention(f, b, kv, i, err);
         if (!rc)
             rc = run_feed_forward(f, b->n_tokens, i, err);
     }
-    if (!rc && b->n_rows)
-        rc = ops_rmsnorm(f->ops, x, &f->w->output_norm, &f->rows, picked, f->shape->n_embd, f->shape->rms_eps,
-                         b->n_rows, err);
-    if (!rc && b->n_rows)
-        rc =
-            multiply(f, &wanted, f->w->tied ? &f->w->embd : &f->w->output, logits, b->n_rows, OPS_STORE, err);
+    if (!rc && !(crew && crew->makes_logits))
+        rc = run_logits(f, b, err);
     return rc;
 }

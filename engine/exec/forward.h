@@ -28,7 +28,8 @@ struct forward {
     const struct model_shape *shape;
     /* Activations, a row a token (OPS_SPARE_ROWS more). */
     struct ocl_buf x, h, qkv, q, att, ff, picked, logits;
-    struct ocl_buf codes, factors; /* one matrix's input in int8; empty in fp32 */
+    struct ocl_buf codes, factors;       /* one matrix's input in int8; empty in fp32 */
+    struct ocl_buf ff_codes, ff_factors; /* the last matrix's, when another's must stand beside it (crew.h) */
     uint32_t embd_stride, heads_stride, ff_stride, logits_stride; /* floats */
     /* What batch_build made. */
     struct ocl_buf tokens, tables, decode, prefill, merges, rows, partials;
@@ -40,9 +41,10 @@ enum weft_rc forward_init(struct ocl *o, struct ops *ops, const struct weights *
                           struct weft_err *err);
 void forward_deinit(struct forward *f); /* zeroed struct allowed */
 
-/* Queues uploads and kernels for a batch; the logits are in f->logits, row by row, once the queue is
- * finished. The batch must stand until then. */
-enum weft_rc forward_run(struct forward *f, const struct batch *b, const struct ops_kv *kv,
-                         struct weft_err *err);
+struct crew;
+/* Queues uploads and kernels for a batch, by the crew if it isn't NULL; the logits are in f->logits, row by row, once the
+ * queue is finished. The batch must stand until then. */
+enum weft_rc forward_run(struct forward *f, const struct crew *crew, const struct batch *b,
+                         const struct ops_kv *kv, struct weft_err *err);
 
 #endif

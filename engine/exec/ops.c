@@ -6,9 +6,7 @@
 
 #define N_ARGS(a) ((unsigned)(sizeof(a) / sizeof *(a)))
 
-static const uint32_t tiles[OPS_TILES] = {1, 4, 8, 12}; /* as weight_parts has them */
-
-/* A program for each weight type; the tile's text comes once for each TB. */
+/* A program for each weight type. */
 static const struct {
     enum quant_type type;
     const char *define;
@@ -45,44 +43,92 @@ bool ops_takes_int8(const struct ops *ops, const struct matrix *m)
     return ops->shape.int8 && is_quantised(m->type);
 }
 
-/* The embedding's kernel, and one matmul a tile: that for int8 activations where the type and the precision ask for it. */
+/* Appends parts to a program. */
+static void add_parts(struct program_spec *spec, const char *const *parts)
+{
+    size_t n = 0;
+    while (spec->parts[n])
+        n++;
+    while (*parts && n < PROGRAM_PARTS_MAX)
+        spec->parts[n++] = *parts++;
+}
+
+/* The weights of a type, and products with them: one text of a tile for each size that matmul.cl knows. */
+static void add_weight_parts(const struct ops *ops, size_t which, struct program_spec *spec)
+{
+    const bool int8 = ops->shape.int8 && is_quantised(weight_types[which].type);
+    const char *weights[] = {weight_types[which].define, "weights.clh", "embed.cl", NULL};
+    const char *const fp32_tiles[] = {"#define TB 1",
+                                      "tile_f32.cl",
+                                      "#undef TB\n#define TB 4",
+                                      "tile_f32.cl",
+                                      "#undef TB\n#define TB 12",
+                                      "tile_f32.cl",
+                                      "#undef TB",
+                                      "matmul.cl",
+                                      NULL};
+    const char *int8_tiles[] = {"#define INT8",
+                                dot_path_define(ops->shape.dot),
+                                "dot.clh",
+                                "#define TB 1",
+                                "tile_i8.cl",
+                                "#undef TB\n#define TB 2",
+                                "tile_i8.cl",
+                                "#undef TB\n#define TB 4",
+                                "tile_i8.cl",
+                                "#undef TB\n#define TB 6",
+                                "tile_i8.cl",
+                                "#undef TB",
+                                ops->shape.dot == DOT_AMX ? "tile_amx.cl" : "#define NO_AMX",
+                                "matmul.cl",
+                                NULL};
+    add_parts(spec, weights);
+    add_parts(spec, int8 ? int8_tiles : fp32_tiles);
+}
+
+/* Everything else, for a model's heads. */
+static void add_layer_parts(const struct ops *ops, struct program_spec *spec)
+{
+    static const char *const parts[] = {"attention.clh",
+                                        "norm.cl",
+                                        "quantize.cl",
+                                        "rope.cl",
+                                        "#define TQ 1",
+                                        "attention.cl",
+                                        "#undef TQ\n#define TQ 4",
+                                        "attention.cl",
+                                        "attention_merge.cl",
+                                        NULL};
+    const struct ops_shape *s = &ops->shape;
+    const size_t n = strlen(spec->options);
+    snprintf(spec->options + n, sizeof spec->options - n,
+             " -DHEAD_DIM=%u -DGROUP=%u -DBLOCK_TOKENS=%u -DPART=%d%s", s->head_dim, s->n_head / s->n_head_kv,
+             s->block_tokens, OPS_PART, s->int8 ? " -DKV_HALF" : "");
+    add_parts(spec, parts);
+}
+
+/* The embedding's kernel and the product's. */
 static enum weft_rc open_weight_program(struct ops *ops, size_t which, int cache_fd, struct weft_err *err)
 {
     const enum quant_type type = weight_types[which].type;
-    const bool int8 = ops->shape.int8 && is_quantised(type);
-    const char *file = int8 ? "matmul_i8.cl" : "matmul.cl", *stem = int8 ? "matmul_i8" : "matmul";
-    struct program_spec spec = {.name = quant_info(type)->name,
-                                .parts = {"common.clh", weight_types[which].define, "weights.clh", "embed.cl",
-                                          int8 ? dot_path_define(ops->shape.dot) : "#define NO_DOT",
-                                          int8 ? "dot.clh" : "#define NO_DOT", "#define TB 1", file,
-                                          "#undef TB\n#define TB 4", file, "#undef TB\n#define TB 8", file,
-                                          "#undef TB\n#define TB 12", file}};
+    const char *function = ops->shape.int8 && is_quantised(type) ? "matmul_i8" : "matmul";
+    struct program_spec spec = {.name = quant_info(type)->name, .parts = {"common.clh"}};
     ops_options(ops->o, &spec);
-    struct ocl_kernel *kernels = int8 ? ops->matmul_i8[type] : ops->matmul[type];
+    add_weight_parts(ops, which, &spec);
     struct program *p;
     enum weft_rc rc = open_program(ops, &spec, cache_fd, &p, err);
     if (!rc)
         rc = program_kernel(p, "embed", "embed", &ops->embed[type], err);
-    for (unsigned i = 0; i < OPS_TILES && !rc; i++) {
-        char function[32];
-        snprintf(function, sizeof function, "%s_%u", stem, tiles[i]);
-        rc = program_kernel(p, function, stem, &kernels[i], err);
-    }
+    if (!rc)
+        rc = program_kernel(p, function, function, &ops->matmul[type], err);
     return rc;
 }
 
 static enum weft_rc open_layer_program(struct ops *ops, int cache_fd, struct weft_err *err)
 {
-    struct program_spec spec = {.name = "layer",
-                                .parts = {"common.clh", "attention.clh", "norm.cl", "quantize.cl", "rope.cl",
-                                          "#define TQ 1", "attention.cl", "#undef TQ\n#define TQ 4",
-                                          "attention.cl", "attention_merge.cl"}};
+    struct program_spec spec = {.name = "layer", .parts = {"common.clh"}};
     ops_options(ops->o, &spec);
-    const size_t n = strlen(spec.options);
-    const struct ops_shape *s = &ops->shape;
-    snprintf(spec.options + n, sizeof spec.options - n,
-             " -DHEAD_DIM=%u -DGROUP=%u -DBLOCK_TOKENS=%u -DPART=%d", s->head_dim, s->n_head / s->n_head_kv,
-             s->block_tokens, OPS_PART);
+    add_layer_parts(ops, &spec);
     const struct {
         const char *function, *label;
         struct ocl_kernel *kernel;
@@ -99,6 +145,22 @@ static enum weft_rc open_layer_program(struct ops *ops, int cache_fd, struct wef
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels && !rc; i++)
         rc = program_kernel(p, kernels[i].function, kernels[i].label, kernels[i].kernel, err);
     return rc;
+}
+
+enum weft_rc ops_forward_program(struct ops *ops, enum quant_type type, int cache_fd, struct program *program,
+                                 struct ocl_kernel *kernel, struct weft_err *err)
+{
+    static const char *const last[] = {"crew.clh", "forward.cl", NULL};
+    struct program_spec spec = {.name = "forward", .parts = {"common.clh"}};
+    size_t which = 0;
+    while (weight_types[which].type != type)
+        which++;
+    ops_options(ops->o, &spec);
+    add_weight_parts(ops, which, &spec);
+    add_layer_parts(ops, &spec);
+    add_parts(&spec, last);
+    enum weft_rc rc = program_open(ops->o, &spec, cache_fd, program, err);
+    return rc ? rc : program_kernel(program, "forward", "forward", kernel, err);
 }
 
 enum weft_rc ops_create(struct ocl *o, const struct ops_shape *shape, int cache_fd,
@@ -129,10 +191,7 @@ void ops_destroy(struct ops *ops)
 {
     for (unsigned t = 0; t < QUANT_TYPE_LIMIT; t++) {
         program_kernel_free(&ops->embed[t]);
-        for (unsigned i = 0; i < OPS_TILES; i++) {
-            program_kernel_free(&ops->matmul[t][i]);
-            program_kernel_free(&ops->matmul_i8[t][i]);
-        }
+        program_kernel_free(&ops->matmul[t]);
     }
     struct ocl_kernel *others[] = {&ops->quantize,         &ops->rmsnorm,           &ops->rope_store,
                                    &ops->attention_decode, &ops->attention_prefill, &ops->attention_merge};
@@ -152,56 +211,51 @@ enum weft_rc ops_embed(struct ops *ops, const struct matrix *m, const struct ocl
     return ocl_launch(ops->o, &ops->embed[m->type], m->n_blocks, n_tokens, args, N_ARGS(args), err);
 }
 
-/* The tile that costs least: a tile takes about its tokens plus the dequantisation, both in multiply-adds a weight. */
-static unsigned best_tile(uint32_t n_tokens)
+/* Tokens a work-item takes: all of them on a CPU, where weights then come from memory once; a tile where many work-items
+ * are wanted. */
+static uint32_t chunk_of(const struct ops *ops, uint32_t n)
 {
-    enum { DEQUANTISATION = 3 };
-    unsigned best = 0;
-    uint32_t best_cost = UINT32_MAX;
-    for (unsigned i = 0; i < OPS_TILES; i++) {
-        uint32_t cost = (n_tokens + tiles[i] - 1) / tiles[i] * (tiles[i] + DEQUANTISATION);
-        if (cost < best_cost) {
-            best = i;
-            best_cost = cost;
-        }
-    }
-    return best;
+    return ops->o->local_size == 1 && n ? n : 12;
 }
 
 enum weft_rc ops_matmul(struct ops *ops, const struct matrix *m, struct rows x, struct rows y, uint32_t n,
                         enum ops_mode mode, struct weft_err *err)
 {
-    const unsigned tile = best_tile(n);
+    const uint32_t chunk = chunk_of(ops, n);
     const cl_int x_stride = (cl_int)x.stride, y_stride = (cl_int)y.stride, y_at = (cl_int)y.at;
     const cl_int n_groups = (cl_int)m->n_groups, n_blocks = (cl_int)m->n_blocks, how = (cl_int)mode;
-    const struct ocl_arg args[] = {
-        OCL_BUF(&m->weights), OCL_BUF(&m->scales), OCL_BUF(x.buf),    OCL_ARG(x_stride), OCL_BUF(y.buf),
-        OCL_ARG(y_stride),    OCL_ARG(y_at),       OCL_ARG(n_groups), OCL_ARG(n_blocks), OCL_ARG(how)};
-    return ocl_launch(ops->o, &ops->matmul[m->type][tile], m->n_groups, (n + tiles[tile] - 1) / tiles[tile],
-                      args, N_ARGS(args), err);
+    const cl_int n_tokens = (cl_int)n, tokens = (cl_int)chunk;
+    const struct ocl_arg args[] = {OCL_BUF(&m->weights), OCL_BUF(&m->scales), OCL_BUF(x.buf),
+                                   OCL_ARG(x_stride),    OCL_BUF(y.buf),      OCL_ARG(y_stride),
+                                   OCL_ARG(y_at),        OCL_ARG(n_groups),   OCL_ARG(n_blocks),
+                                   OCL_ARG(n_tokens),    OCL_ARG(tokens),     OCL_ARG(how)};
+    return ocl_launch(ops->o, &ops->matmul[m->type], (m->n_groups + 1) / 2, (n + chunk - 1) / chunk, args,
+                      N_ARGS(args), err);
 }
 
-enum weft_rc ops_quantize(struct ops *ops, struct rows x, uint32_t n_blocks, const struct ocl_buf *xq,
+enum weft_rc ops_quantize(struct ops *ops, struct rows x, uint32_t n_blocks, const struct ocl_buf *codes,
                           const struct ocl_buf *factors, uint32_t n, struct weft_err *err)
 {
-    const cl_int stride = (cl_int)x.stride, blocks = (cl_int)n_blocks;
-    const struct ocl_arg args[] = {OCL_BUF(x.buf), OCL_ARG(stride), OCL_BUF(xq), OCL_BUF(factors),
-                                   OCL_ARG(blocks)};
-    return ocl_launch(ops->o, &ops->quantize, n_blocks, n, args, N_ARGS(args), err);
+    const cl_int stride = (cl_int)x.stride, blocks = (cl_int)n_blocks, n_rows = (cl_int)n;
+    const struct ocl_arg args[] = {OCL_BUF(x.buf),   OCL_ARG(stride), OCL_BUF(codes),
+                                   OCL_BUF(factors), OCL_ARG(blocks), OCL_ARG(n_rows)};
+    return ocl_launch(ops->o, &ops->quantize, n, 1, args, N_ARGS(args), err);
 }
 
-enum weft_rc ops_matmul_i8(struct ops *ops, const struct matrix *m, const struct ocl_buf *xq,
+enum weft_rc ops_matmul_i8(struct ops *ops, const struct matrix *m, const struct ocl_buf *codes,
                            const struct ocl_buf *factors, struct rows y, uint32_t n, enum ops_mode mode,
                            struct weft_err *err)
 {
-    const unsigned tile = best_tile(n);
+    const uint32_t chunk = chunk_of(ops, n);
     const cl_int y_stride = (cl_int)y.stride, y_at = (cl_int)y.at, n_groups = (cl_int)m->n_groups;
     const cl_int n_blocks = (cl_int)m->n_blocks, how = (cl_int)mode;
-    const struct ocl_arg args[] = {
-        OCL_BUF(&m->weights), OCL_BUF(&m->scales), OCL_BUF(xq),       OCL_BUF(factors),  OCL_BUF(y.buf),
-        OCL_ARG(y_stride),    OCL_ARG(y_at),       OCL_ARG(n_groups), OCL_ARG(n_blocks), OCL_ARG(how)};
-    return ocl_launch(ops->o, &ops->matmul_i8[m->type][tile], m->n_groups,
-                      (n + tiles[tile] - 1) / tiles[tile], args, N_ARGS(args), err);
+    const cl_int n_tokens = (cl_int)n, tokens = (cl_int)chunk;
+    const struct ocl_arg args[] = {OCL_BUF(&m->weights), OCL_BUF(&m->scales), OCL_BUF(codes),
+                                   OCL_BUF(factors),     OCL_BUF(y.buf),      OCL_ARG(y_stride),
+                                   OCL_ARG(y_at),        OCL_ARG(n_groups),   OCL_ARG(n_blocks),
+                                   OCL_ARG(n_tokens),    OCL_ARG(tokens),     OCL_ARG(how)};
+    return ocl_launch(ops->o, &ops->matmul[m->type], (m->n_groups + 1) / 2, (n + chunk - 1) / chunk, args,
+                      N_ARGS(args), err);
 }
 
 enum weft_rc ops_rmsnorm(struct ops *ops, struct rows x, const struct ocl_buf *w, const struct ocl_buf *rows,
@@ -223,9 +277,10 @@ static uint32_t head_pad(const struct ops_shape *s)
     return round_up(s->head_dim, 16);
 }
 
-size_t ops_block_floats(const struct ops_shape *s)
+size_t ops_block_bytes(const struct ops_shape *s)
 {
-    return (size_t)s->n_layer * s->n_head_kv * head_pad(s) * s->block_tokens;
+    const size_t value = s->int8 ? sizeof(cl_half) : sizeof(cl_float);
+    return (size_t)s->n_layer * s->n_head_kv * head_pad(s) * s->block_tokens * value;
 }
 
 size_t ops_partial_floats(const struct ops_shape *s)
@@ -287,9 +342,9 @@ enum weft_rc ops_prime(struct ops *ops, const struct ocl_buf *any, struct weft_e
         if (!ops->embed[t].kernel)
             continue;
         rc = ops_embed(ops, &m, any, r, 0, err);
-        for (unsigned i = 0; i < OPS_TILES && !rc; i++)
-            rc = ops_takes_int8(ops, &m) ? ops_matmul_i8(ops, &m, any, any, r, tiles[i], OPS_STORE, err)
-                                         : ops_matmul(ops, &m, r, r, tiles[i], OPS_STORE, err);
+        if (!rc)
+            rc = ops_takes_int8(ops, &m) ? ops_matmul_i8(ops, &m, any, any, r, 0, OPS_STORE, err)
+                                         : ops_matmul(ops, &m, r, r, 0, OPS_STORE, err);
     }
     ops->shape.n_head = ops->shape.n_head_kv = 0;
     if (!rc)

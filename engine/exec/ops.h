@@ -14,8 +14,7 @@
 #include "engine/exec/program.h"
 
 enum {
-    OPS_SPARE_ROWS = 12,      /* the widest tile */
-    OPS_TILES = 4,            /* variants of matmul */
+    OPS_SPARE_ROWS = 16,      /* the widest tile */
     OPS_ATTENTION_TOKENS = 4, /* tokens a prefill job holds */
     OPS_PART = 256,           /* positions that attention sums up at a time: fixed, or bits would change */
     OPS_PROGRAMS_MAX = 8
@@ -25,7 +24,7 @@ enum {
 struct ops_shape {
     uint32_t n_layer, n_head, n_head_kv, head_dim, block_tokens;
     uint64_t types;    /* bit t: weight type t occurs */
-    bool int8;         /* products with quantised weights take int8 activations */
+    bool int8;         /* products with quantised weights take int8 activations, and the KV cache float16 */
     enum dot_path dot; /* how they are summed */
 };
 
@@ -34,8 +33,7 @@ struct ops {
     struct ops_shape shape;
     struct program programs[OPS_PROGRAMS_MAX];
     unsigned n_programs;
-    struct ocl_kernel matmul[QUANT_TYPE_LIMIT][OPS_TILES];
-    struct ocl_kernel matmul_i8[QUANT_TYPE_LIMIT][OPS_TILES];
+    struct ocl_kernel matmul[QUANT_TYPE_LIMIT]; /* matmul_i8 where ops_takes_int8 */
     struct ocl_kernel embed[QUANT_TYPE_LIMIT];
     struct ocl_kernel quantize, rmsnorm, rope_store, attention_decode, attention_prefill, attention_merge;
 };
@@ -49,6 +47,9 @@ enum weft_rc ops_create(struct ocl *o, const struct ops_shape *shape, int cache_
 /* Launches every kernel once with extents of 0 (each checks them before it touches memory), so that runtimes
  * which generate code at the first launch do it now. `any`: a buffer. Waits. */
 enum weft_rc ops_prime(struct ops *ops, const struct ocl_buf *any, struct weft_err *err);
+/* The program of the forward pass as one launch (crew.h), for layers of one weight type. */
+enum weft_rc ops_forward_program(struct ops *ops, enum quant_type type, int cache_fd, struct program *program,
+                                 struct ocl_kernel *kernel, struct weft_err *err);
 /* Writes newly built programs to the cache. */
 void ops_keep(struct ops *ops, int cache_fd);
 void ops_destroy(struct ops *ops); /* zeroed struct allowed */
@@ -97,8 +98,8 @@ enum weft_rc ops_rmsnorm(struct ops *ops, struct rows x, const struct ocl_buf *w
 struct ops_kv {
     struct ocl_buf k, v;
 };
-/* Floats of one block in each of the buffers. */
-size_t ops_block_floats(const struct ops_shape *s);
+/* Bytes of one block in each of the buffers. */
+size_t ops_block_bytes(const struct ops_shape *s);
 
 /* Rotates q and k of qkv's rows; q goes to q, k and v to their slots. k_at, v_at: columns. */
 enum weft_rc ops_rope_store(struct ops *ops, struct rows qkv, uint32_t k_at, uint32_t v_at,

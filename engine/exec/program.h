@@ -14,7 +14,7 @@
 
 #include "engine/exec/ocl.h"
 
-enum { PROGRAM_PARTS_MAX = 24 };
+enum { PROGRAM_PARTS_MAX = 40 };
 
 /* What a program is made of, in order: "#…" is taken as it stands, anything else is an embedded file's name.
  */

@@ -1,0 +1,33 @@
+/*
+ * The forward pass as one launch (kernels/forward.cl), on devices where that may be done: CPUs, whose work-groups are
+ * threads that go on running and whose buffers lie where the host's pointers say. It computes what the kernels one by
+ * one compute, bit for bit, without their launches and without a core that sleeps between them.
+ *
+ * Only models whose layers' matrices have one type that can be packed side by side; the embedding and the output layer
+ * may have another (they are launched then). One thread.
+ */
+#ifndef WEFT_EXEC_CREW_H
+#define WEFT_EXEC_CREW_H
+
+#include "engine/exec/forward.h"
+
+struct crew {
+    struct program program;
+    struct ocl_kernel kernel;     /* NULL kernel: not used here */
+    struct ocl_buf table, layers; /* kernels/forward.cl has their structs */
+    struct ocl_buf counters;
+    uint32_t *zeros;           /* as many bytes as counters */
+    uint32_t n;                /* work-groups */
+    bool embeds, makes_logits; /* whether those are in the launch */
+};
+
+/* Builds the kernel and its tables. Where a crew can't be used, *out is zeroed and all is well. `f` and its buffers must
+ * outlive it. */
+enum weft_rc crew_create(const struct forward *f, const struct ops_kv *kv, int cache_fd, struct crew *out,
+                         struct weft_err *err);
+/* Queues the pass. What isn't embedded or made logits of is left to the caller. */
+enum weft_rc crew_run(const struct crew *c, const struct forward *f, const struct batch *b,
+                      struct weft_err *err);
+void crew_destroy(struct ocl *o, struct crew *c); /* zeroed struct allowed */
+
+#endif

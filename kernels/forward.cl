@@ -1,0 +1,172 @@
+/*
+ * The whole forward pass as one launch of a crew (crew.clh), from the same functions as the kernels that are launched
+ * one by one; so the bits are the same. For models whose layers have one weight type.
+ *
+ * Buffers are given by address, in a table that the host made (engine/exec/crew.c, where the structs are the same): a
+ * layer has twelve of them, and a launch takes only so many arguments.
+ */
+struct forward_layer {
+    ulong attn_norm, ffn_norm;
+    ulong qkv_w, qkv_s, out_w, out_s, gate_w, gate_s, up_w, up_s, down_w, down_s;
+};
+
+struct forward_table {
+    ulong layers, embd_w, embd_s, logits_w, logits_s, output_norm, angles;
+    ulong x, h, qkv, q, att, ff, picked, logits, partials;
+    ulong codes, factors, ff_codes, ff_factors; /* int8 */
+    ulong k_cache, v_cache;
+    ulong tokens, tables, decode, prefill, merges, rows;
+    int n_layer, n_head, n_kv, n_rot;
+    int embd_blocks, heads_blocks, ff_blocks; /* of 32 inputs: also the strides */
+    int qkv_groups, k_at, v_at, embd_groups, ff_groups, logits_groups;
+    int embeds, makes_logits; /* whether embedding and output layer are of this program's weight type */
+    float n_embd, eps, scale;
+};
+
+#define AT(TYPE, ADDRESS) ((__global TYPE *)(ADDRESS))
+
+enum { PHASES = 9, OTHER_PHASES = 3 }; /* a layer's; embedding, last norm, logits */
+
+/* How many tokens a task of a product takes: all, but where there are fewer pairs of rows than a crew could share. */
+inline int chunk_of(int n_groups, int n_tokens, int n_crew)
+{
+    const int pairs = (n_groups + 1) / 2;
+    const int parts = clamp(4 * n_crew / pairs, 1, (n_tokens + 15) / 16);
+    return ((n_tokens + parts - 1) / parts + 15) / 16 * 16;
+}
+
+/* What follows N_TOKENS is done for every `pair` and tokens `first` … `end` - 1. */
+#define PRODUCT(PHASE, N_GROUPS, N_TOKENS, ...)                                                              \
+    do {                                                                                                     \
+        const int pairs_ = ((N_GROUPS) + 1) / 2, tokens_ = (N_TOKENS),                                       \
+                  chunk_ = chunk_of(N_GROUPS, tokens_, n_crew);                                              \
+        CREW_PHASE(PHASE, pairs_ * ((tokens_ + chunk_ - 1) / chunk_), 1, {                                   \
+            const int pair = i % pairs_, first = i / pairs_ * chunk_, end = min(first + chunk_, tokens_);    \
+            __VA_ARGS__;                                                                                     \
+        });                                                                                                  \
+    } while (0)
+
+/* A normalised row, and its codes. */
+inline void norm_to(const struct forward_table *f, __global const float *x, __global const float *w,
+                    __global float *y, int row)
+{
+    norm_row(x, w, y, f->embd_blocks * 2, f->n_embd, f->eps);
+#ifdef INT8
+    quantize_row(y, AT(int, f->codes), AT(float, f->factors), f->embd_blocks, row, 0, f->embd_blocks);
+#endif
+}
+
+/* What attention and merge leave of a row, in codes: blocks of `n_heads` heads. */
+inline void code_heads(const struct forward_table *f, int row, int first_head, int n_heads)
+{
+#ifdef INT8
+    quantize_row(AT(float, f->att) + (size_t)row * f->heads_blocks * 32, AT(int, f->codes), AT(float, f->factors),
+                 f->heads_blocks, row, first_head * HEAD_DIM / 32, (first_head + n_heads) * HEAD_DIM / 32);
+#endif
+}
+
+#ifdef INT8
+#define INPUT(X, STRIDE) ((struct input){AT(int, f.codes), AT(float, f.factors)})
+#else
+#define INPUT(X, STRIDE) ((struct input){AT(float, f.X), STRIDE})
+#endif
+
+/* `x`: as in the table, to see whether its addresses are the device's own. */
+KERNEL void forward(__global const struct forward_table *table, __global int *counters, __global float *x, int n_crew,
+                    int n_tokens, int n_decode, int n_prefill, int n_merges, int n_rows)
+{
+    const struct forward_table f = *table;
+    const int embd_stride = f.embd_blocks * 32, heads_stride = f.heads_blocks * 32, ff_stride = f.ff_blocks * 32;
+    const int qkv_stride = f.qkv_groups * 16;
+    __global float *h = AT(float, f.h), *ff = AT(float, f.ff);
+    __global int *phase = counters;
+    if (get_global_id(0) >= n_crew)
+        return;
+    if (n_tokens == 0) { /* tried out: the answer goes to the last counter's line */
+        counters[(PHASES * f.n_layer + OTHER_PHASES) * CREW_INTS - 1] = (ulong)x == f.x;
+        return;
+    }
+    /* Tokens taken at a time where a task is small: neighbours share cache lines of K, and taking one waits for the stores
+     * of the last. */
+    const int share = n_tokens / (8 * n_crew) + 1;
+    if (f.embeds)
+        CREW_PHASE(phase, n_tokens * f.embd_blocks, share * f.embd_blocks,
+                   embed_block(AT(word_t, f.embd_w), AT(ushort16, f.embd_s), AT(int4, f.tokens), x, embd_stride,
+                               f.embd_blocks, i % f.embd_blocks, i / f.embd_blocks));
+    phase += CREW_INTS;
+    for (int layer = 0; layer < f.n_layer; layer++, phase += PHASES * CREW_INTS) {
+        const struct forward_layer l = AT(const struct forward_layer, f.layers)[layer];
+        CREW_PHASE(phase, n_tokens, share,
+                   norm_to(&f, x + (size_t)i * embd_stride, AT(float, l.attn_norm), h + (size_t)i * embd_stride, i));
+        PRODUCT(phase + CREW_INTS, f.qkv_groups, n_tokens,
+                multiply(AT(word_t, l.qkv_w), AT(ushort16, l.qkv_s), f.qkv_groups, f.embd_blocks, pair, pair + n_crew,
+                         INPUT(h, embd_stride), first, end, AT(float, f.qkv), qkv_stride, STORE));
+        const struct rope rope = {AT(float, f.qkv),   qkv_stride,
+                                  f.k_at,             f.v_at,
+                                  AT(int4, f.tokens), AT(float, f.angles),
+                                  f.n_rot,            AT(float, f.q),
+                                  heads_stride,       AT(kv_t, f.k_cache),
+                                  AT(kv_t, f.v_cache), layer,
+                                  f.n_layer,          f.n_head,
+                                  f.n_kv,             f.scale};
+        const int heads = f.n_head + 2 * f.n_kv;
+        CREW_PHASE(phase + 2 * CREW_INTS, n_tokens * heads, share * heads, rope_head(&rope, i % heads, i / heads));
+        struct attention a = {AT(float, f.q),      heads_stride,       AT(kv_t, f.k_cache), AT(kv_t, f.v_cache),
+                              AT(int, f.tables),   AT(int8, f.decode), AT(float, f.att),    AT(float, f.partials),
+                              layer,               f.n_layer,          f.n_kv};
+        const int decodes = n_decode * f.n_kv;
+        CREW_PHASE(phase + 3 * CREW_INTS, decodes + n_prefill * f.n_kv, 1, {
+            const bool decode = i < decodes;
+            const int task = decode ? i : i - decodes, head = task % f.n_kv;
+            a.jobs = decode ? AT(int8, f.decode) : AT(int8, f.prefill);
+            if (decode)
+                attend_1(&a, head, task / f.n_kv);
+            else
+                attend_4(&a, head, task / f.n_kv);
+            const int8 job = a.jobs[task / f.n_kv];
+            for (int t = 0; t < job.s1 && job.s6 < 0; t++)
+                code_heads(&f, job.s0 + t, head * GROUP, GROUP);
+        });
+        if (n_merges)
+            CREW_PHASE(phase + 4 * CREW_INTS, n_merges * f.n_head, GROUP, {
+                const int4 job = AT(int4, f.merges)[i / f.n_head];
+                merge_head(a.partials, job, a.out, heads_stride, f.n_head, i % f.n_head);
+                code_heads(&f, job.x, i % f.n_head, 1);
+            });
+        PRODUCT(phase + 5 * CREW_INTS, f.embd_groups, n_tokens,
+                multiply(AT(word_t, l.out_w), AT(ushort16, l.out_s), f.embd_groups, f.heads_blocks, pair, pair + n_crew,
+                         INPUT(att, heads_stride), first, end, x, embd_stride, ADD));
+        CREW_PHASE(phase + 6 * CREW_INTS, n_tokens, share,
+                   norm_to(&f, x + (size_t)i * embd_stride, AT(float, l.ffn_norm), h + (size_t)i * embd_stride, i));
+        PRODUCT(phase + 7 * CREW_INTS, f.ff_groups, n_tokens, {
+            const struct input in = INPUT(h, embd_stride);
+            multiply(AT(word_t, l.gate_w), AT(ushort16, l.gate_s), f.ff_groups, f.embd_blocks, pair, pair + n_crew, in, first, end,
+                     ff, ff_stride, STORE);
+            multiply(AT(word_t, l.up_w), AT(ushort16, l.up_s), f.ff_groups, f.embd_blocks, pair, pair + n_crew, in, first, end, ff,
+                     ff_stride, SILU_MUL);
+#ifdef INT8 /* a pair of groups is a block of the next product's inputs */
+            for (size_t t = first; t < end; t++)
+                quantize_row(ff + t * ff_stride, AT(int, f.ff_codes), AT(float, f.ff_factors), f.ff_blocks, t, pair,
+                             pair + 1);
+#endif
+        });
+#ifdef INT8
+        const struct input gated = {AT(int, f.ff_codes), AT(float, f.ff_factors)};
+#else
+        const struct input gated = {ff, ff_stride};
+#endif
+        PRODUCT(phase + 8 * CREW_INTS, f.embd_groups, n_tokens,
+                multiply(AT(word_t, l.down_w), AT(ushort16, l.down_s), f.embd_groups, f.ff_blocks, pair, pair + n_crew, gated,
+                         first, end, x, embd_stride, ADD));
+    }
+    if (!f.makes_logits || !n_rows)
+        return;
+    __global float *picked = AT(float, f.picked);
+    CREW_PHASE(phase, n_rows, 1,
+               norm_to(&f, x + (size_t)AT(int, f.rows)[i] * embd_stride, AT(float, f.output_norm),
+                       picked + (size_t)i * embd_stride, i));
+    const int batch = 4;
+    CREW_PHASE(phase + CREW_INTS, (f.logits_groups + 1) / 2, batch,
+               multiply(AT(word_t, f.logits_w), AT(ushort16, f.logits_s), f.logits_groups, f.embd_blocks, i, i + 1,
+                        INPUT(picked, embd_stride), 0, n_rows, AT(float, f.logits), f.logits_groups * 16, STORE));
+}

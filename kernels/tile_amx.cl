@@ -1,0 +1,110 @@
+/*
+ * A tile of a matrix product by AMX: 16 rows of W × up to AMX_TOKENS tokens. The same sums as tile_i8.cl makes, in the same
+ * order: tdpbsud adds up a block's 32 products of 16 tokens and 16 rows exactly, in integers.
+ *
+ * A panel of blocks is unpacked to the bytes that a tile register wants (row j: inputs 4j … 4j+3 of 16 rows of W) and meets
+ * every 16 tokens while it lies in the nearest cache. Two accumulating tiles take turns, so that one is summed while the
+ * other's block is scaled.
+ *
+ * Tile registers: 0, 1 sums; 4, 6 activations, 16 tokens × 32 bytes; 5, 7 weights, 8 × 64 bytes.
+ */
+#define AMX_FUNCTION                                                                                         \
+    __attribute__((noinline, target("avx512f,avx512bw,avx512vl,avx512vnni,amx-tile,amx-int8")))
+#define AMX_PANEL 24 /* blocks */
+#define AMX_TOKENS 128
+#define AMX_LEAST  48 /* tokens: with fewer, unpacking and setting up cost more than tile_i8.cl's slower sums */
+
+/* What ldtilecfg reads: palette 1, then bytes a row, then rows, of tiles 0 … 7. */
+struct tile_config {
+    uchar palette, start_row, reserved[14];
+    ushort row_bytes[16];
+    uchar rows[16];
+};
+
+/* The intrinsics want plain pointers. */
+#define PLAIN(p) ((const __private void *)(ulong)(p))
+
+inline void amx_unpack(__global const word_t *w, int n_blocks, int16 *out)
+{
+    for (int b = 0; b < n_blocks; b++, w += BLOCK_WORDS, out += 8)
+        UNROLL for (int j = 0; j < BLOCK_WORDS; j++)
+        {
+#if BLOCK_WORDS == 8
+            out[j] = w[j];
+#else
+            out[j] = w[j] & NIBBLES;
+            out[j + 4] = (w[j] >> 4) & NIBBLES;
+#endif
+        }
+}
+
+/* Sums of block b to sums[T]; A and B: registers to use. */
+#define AMX_SUM(T, A, B, b)                                                                                  \
+    do {                                                                                                     \
+        __builtin_ia32_tilezero(T);                                                                          \
+        __builtin_ia32_tileloadd64(A, PLAIN(codes + (b) * 8), stride);                                       \
+        __builtin_ia32_tileloadd64(B, PLAIN(&bytes[(b) * 8]), 64);                                           \
+        __builtin_ia32_tdpbsud(T, A, B);                                                                     \
+        __builtin_ia32_tilestored64(T, (__private void *)&sums[T][0], 64);                                   \
+    } while (0)
+
+#define AMX_SCALE(T, b)                                                                                      \
+    do {                                                                                                     \
+        const struct scales s = block_scales(scales + (b) * BLOCK_SCALES);                                   \
+        __global const float *f = factors + (b) * 32;                                                        \
+        UNROLL for (int t = 0; t < 16; t++)                                                                  \
+        {                                                                                                    \
+            acc[t] = fma(s.d, convert_float16(sums[T][t]) * (float16)(f[t]), acc[t]);                        \
+            acc[t] = fma(s.m, (float16)(f[16 + t]), acc[t]);                                                 \
+        }                                                                                                    \
+    } while (0)
+
+/* One panel by 16 tokens, onto what `out` holds. stride: bytes from token to token. ahead: as for tile_i8.cl. */
+AMX_FUNCTION void amx_panel(const int16 *bytes, __global const ushort16 *scales, __global const int *codes,
+                            ulong stride, __global const float *factors, int n, __global const char *ahead,
+                            float16 *out)
+{
+    int16 sums[2][16];
+    float16 acc[16];
+    UNROLL for (int t = 0; t < 16; t++) acc[t] = out[t];
+    AMX_SUM(0, 4, 5, 0);
+    if (n > 1)
+        AMX_SUM(1, 6, 7, 1);
+    for (int b = 0; b < n; b += 2) {
+        PREFETCH(ahead + b * 128);
+        PREFETCH(ahead + b * 128 + 64);
+        PREFETCH(ahead + b * 128 + 128);
+        PREFETCH(ahead + b * 128 + 192);
+        AMX_SCALE(0, b);
+        if (b + 2 < n)
+            AMX_SUM(0, 4, 5, b + 2);
+        if (b + 1 < n) {
+            AMX_SCALE(1, b + 1);
+            if (b + 3 < n)
+                AMX_SUM(1, 6, 7, b + 3);
+        }
+    }
+    UNROLL for (int t = 0; t < 16; t++) out[t] = acc[t];
+}
+
+/* out: 16 × n_tiles. ahead: what will be wanted next, four times n_blocks × 128 bytes at most. */
+AMX_FUNCTION void tile_amx(__global const word_t *w, __global const ushort16 *scales, __global const int *codes,
+                           __global const float *factors, int n_blocks, int n_tiles, __global const char *ahead, float16 *out)
+{
+    const struct tile_config config = {.palette = 1,
+                                       .row_bytes = {64, 64, 64, 64, 32, 64, 32, 64},
+                                       .rows = {16, 16, 16, 16, 16, 8, 16, 8}};
+    int16 bytes[AMX_PANEL * 8];
+    __builtin_ia32_tile_loadconfig(&config);
+    for (int t = 0; t < n_tiles * 16; t++)
+        out[t] = (float16)(0.0f);
+    for (int b = 0; b < n_blocks; b += AMX_PANEL) {
+        const int n = min(AMX_PANEL, n_blocks - b);
+        amx_unpack(w + (size_t)b * BLOCK_WORDS, n, bytes);
+        for (int i = 0; i < n_tiles; i++)
+            amx_panel(bytes, scales + (size_t)b * BLOCK_SCALES, codes + ((size_t)i * 16 * n_blocks + b) * 8,
+                      n_blocks * 32, factors + ((size_t)i * n_blocks + b) * 32, n,
+                      ahead + ((size_t)(i & 3) * n_blocks + b) * 128, out + i * 16);
+    }
+    __builtin_ia32_tilerelease();
+}
