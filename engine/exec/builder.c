@@ -2,12 +2,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/base/embed.h"
+#include "engine/base/hash.h"
 #include "engine/base/log.h"
 #include "engine/base/parallel.h"
 
@@ -57,10 +61,25 @@ static void build(const char *selection, struct ops_shape shape)
     }
 }
 
-void builder_begin(const char *selection, const struct ops_shape *shape, struct builder *out)
+/* What the built kernels depend on, as far as this process can know it before it uses OpenCL. */
+static void note_name(const char *selection, const struct ops_shape *s, char out[32])
 {
-    *out = (struct builder){0};
-    if (parallel_processors() < 2)
+    const uint32_t numbers[] = {s->n_head, s->n_head_kv, s->head_dim, s->block_tokens, s->int8};
+    uint64_t h = fnv1a64(FNV1A64_INIT, selection, strlen(selection) + 1);
+    for (const struct weft_embedded *f = weft_embedded_kernels; f->name; f++)
+        h = fnv1a64(h, f->data, f->size);
+    h = fnv1a64(h, numbers, sizeof numbers);
+    h = fnv1a64(h, &s->types, sizeof s->types);
+    snprintf(out, 32, "%016" PRIx64 ".built", mix64(h));
+}
+
+void builder_begin(const char *selection, const struct ops_shape *shape, int dir_fd, struct builder *out)
+{
+    *out = (struct builder){.dir_fd = dir_fd};
+    note_name(selection, shape, out->note);
+    if (faccessat(dir_fd, out->note, F_OK, 0) == 0)
+        out->note[0] = 0;
+    if (!out->note[0] || parallel_processors() < 2)
         return;
     pid_t child = fork();
     if (child == 0) {
@@ -74,12 +93,17 @@ void builder_begin(const char *selection, const struct ops_shape *shape, struct 
         log_msg(LOG_INFO, "kernels are built on one core: %s", strerror(errno));
 }
 
-void builder_end(struct builder *b)
+void builder_end(struct builder *b, bool built)
 {
     if (b->child) {
         kill(b->child, SIGKILL);
         while (waitpid(b->child, NULL, 0) < 0 && errno == EINTR)
             ;
+    }
+    if (built && b->note[0]) {
+        int fd = openat(b->dir_fd, b->note, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd >= 0)
+            close(fd);
     }
     *b = (struct builder){0};
 }

@@ -139,12 +139,12 @@ static enum weft_rc device_up(struct exec_cl *x, struct weft_err *err)
     struct builder builder = {0};
     const int cache = cfg->cache_dir ? kernel_cache_open(cfg->cache_dir) : -1;
     pocl_cache_begin(cfg->cache_dir, cache, &pocl);
-    if (pocl.empty)
-        builder_begin(cfg->device, &x->shape, &builder);
+    if (pocl.first)
+        builder_begin(cfg->device, &x->shape, cache, &builder);
     if (x->shape.int8)
         x->shape.dot = dot_path_choose(cfg->device, cache);
     enum weft_rc rc = device_fill(x, cache, err);
-    builder_end(&builder);
+    builder_end(&builder, !rc);
     const bool ours = !rc && is_pocl(&d->ocl);
     if (!rc && !ours && cache >= 0) {
         ops_keep(&d->ops, cache);

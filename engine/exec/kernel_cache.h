@@ -4,7 +4,7 @@
  *   dir/KEY.clbin               a program (program.h)
  *   dir/pocl/AB/CDEF…/          a program of PoCL's with its kernels (pocl_cache.h)
  *   dir/pocl.lock               held by whoever changes the directory
- *   anything else               small notes; counted, but evicted never
+ *   anything else               small notes (pocl.seal, KEY.built, KEY.dot); counted, but evicted never
  *
  * When a program was last used is its file's or directory's time of modification, which its users set
  * (kernel_cache_touch). Any thread; the lock is between processes. What fails is logged: a cache does no harm.

@@ -297,7 +297,7 @@ void pocl_cache_begin(const char *cache_dir, int dir_fd, struct pocl_cache *out)
         setenv("POCL_KERNEL_CACHE", "0", 0);
     } else {
         setenv("POCL_CACHE_DIR", path, 1);
-        out->empty = out->seal->n == 0;
+        out->first = true;
     }
 }
 

@@ -26,7 +26,7 @@ struct pocl_cache {
     int lock_fd;            /* or -1 */
     int64_t since_ns;       /* when it began, by the clock of files */
     struct pocl_seal *seal; /* as it was found; NULL: not read */
-    bool empty;             /* PoCL will use it for the first time in this process, and nothing is in it */
+    bool first;             /* PoCL will use it, and hasn't been used in this process yet */
 };
 
 /* Sets the environment for PoCL. dir_fd: of cache_dir (its path), from kernel_cache_open; -1: PoCL keeps nothing. */

@@ -22,6 +22,8 @@
 #include "engine/exec/kernel_cache.h"
 #include "engine/exec/pocl_cache.h"
 
+enum { PATIENCE_US = 240000000 };
+
 static const struct ops_shape shape = {.n_layer = 1,
                                        .n_head = 2,
                                        .n_head_kv = 1,
@@ -47,7 +49,7 @@ static unsigned count_files(const char *dir, const char *ending)
 }
 
 /* Until the child has ended by itself, or the deadline, when it is ended. */
-static bool ended(struct builder *b, int64_t patience_us)
+static bool ended(struct builder *b, int64_t patience_us, bool built)
 {
     const int64_t until = clock_now_us() + patience_us;
     pid_t found = 0;
@@ -55,13 +57,12 @@ static bool ended(struct builder *b, int64_t patience_us)
         nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
     if (found == b->child)
         b->child = 0;
-    builder_end(b);
+    builder_end(b, built);
     return found > 0;
 }
 
 static void a_child_fills_the_cache(void **state)
 {
-    enum { PATIENCE_US = 240000000 };
     char dir[] = "/tmp/weft-builder-XXXXXX", pocl[64];
     struct pocl_cache cache;
     struct builder b;
@@ -71,14 +72,14 @@ static void a_child_fills_the_cache(void **state)
     assert_non_null(mkdtemp(dir));
     int fd = kernel_cache_open(dir);
     pocl_cache_begin(dir, fd, &cache);
-    assert_true(cache.empty);
-    builder_begin("auto", &shape, &b);
+    assert_true(cache.first);
+    builder_begin("auto", &shape, fd, &b);
     if (parallel_processors() < 2) {
         print_message("one processor: no child is made\n");
         assert_int_equal(b.child, 0);
     } else {
         assert_true(b.child > 0);
-        assert_true(ended(&b, PATIENCE_US));
+        assert_true(ended(&b, PATIENCE_US, true));
         const unsigned programs = count_files(dir, ".bc"), kernels = count_files(dir, ".so");
         print_message("%u programs, %u kernels\n", programs, kernels);
         assert_true(programs >= 2 &&
@@ -90,7 +91,14 @@ static void a_child_fills_the_cache(void **state)
 
     unsetenv("POCL_CACHE_DIR"); /* as the next process finds it */
     pocl_cache_begin(dir, fd, &cache);
-    assert_int_equal(cache.empty, parallel_processors() < 2);
+    builder_begin("auto", &shape, fd, &b); /* it was done */
+    assert_int_equal(b.child, 0);
+    builder_end(&b, false);
+    struct ops_shape other = shape;
+    other.head_dim = 32;
+    builder_begin("auto", &other, fd, &b); /* other kernels weren't */
+    assert_int_equal(b.child > 0, parallel_processors() > 1);
+    builder_end(&b, false);
     assert_true(kernel_cache_clear(fd, NULL));
     pocl_cache_end(&cache, false, 0);
     unlinkat(fd, "pocl.lock", 0);
@@ -102,22 +110,27 @@ static void a_child_fills_the_cache(void **state)
 
 static void a_child_is_ended_when_it_is_no_longer_needed(void **state)
 {
+    char dir[] = "/tmp/weft-builder-XXXXXX";
     struct builder b;
     (void)state;
+    assert_non_null(mkdtemp(dir));
+    int fd = kernel_cache_open(dir);
     setenv("POCL_KERNEL_CACHE", "0", 1);
-    builder_begin("auto", &shape, &b);
+    builder_begin("auto", &shape, fd, &b);
     const pid_t child = b.child;
-    builder_end(&b);
+    builder_end(&b, false);
     assert_int_equal(b.child, 0);
     if (child) {
         assert_int_equal(waitpid(child, NULL, WNOHANG), -1); /* waited for */
         assert_int_equal(errno, ECHILD);
     }
-    builder_end(&b); /* again: nothing */
-    builder_begin("no such device", &shape, &b);
+    builder_end(&b, false); /* again: nothing */
+    builder_begin("no such device", &shape, fd, &b);
     if (b.child)
-        assert_true(ended(&b, 60000000)); /* it has nothing to do */
+        assert_true(ended(&b, PATIENCE_US, false)); /* it has nothing to do */
     unsetenv("POCL_KERNEL_CACHE");
+    close(fd);
+    assert_int_equal(rmdir(dir), 0); /* no note was left */
 }
 
 int main(void)
