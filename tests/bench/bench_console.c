@@ -21,10 +21,9 @@
 
 #include <cmocka.h>
 
-#include "tests/support/console.h"
+#include "tests/support/streams.h"
 
 enum {
-    STREAMS = 32,
     STREAM_MS = 8000,
     IDLE_MS = 5000,
     KEYS = 200,
@@ -51,7 +50,7 @@ struct load {
 
 /* A column of the table. */
 struct figures {
-    double frame_cpu_ms[2], frame_ms[2]; /* p50, p99 */
+    struct frame_times frames;
     double bytes_mean, bytes_p99;
     double key_ms[2], real_key_ms[2]; /* p50, p99 */
     struct load idle, streaming, real;
@@ -108,50 +107,6 @@ static struct load load_since(const struct load *before, double since_ms)
     return (struct load){k * (now.console - before->console), k * (now.all - before->all)};
 }
 
-/* ---- the program ---- */
-
-/* The console with STREAMS sessions that all stream. */
-static void start_streams(const struct screen *s, const char *const *args)
-{
-    const struct console_options options = {
-        .program = CONSOLE_PROGRAM, .rows = s->rows, .cols = s->cols, .args = args};
-    char batch[32];
-    console_start(&con, &options);
-    for (int i = 0; i < STREAMS; i++) {
-        if (i)
-            console_key(&con, KEY_F2);
-        console_key(&con, "Write a long story about the sea, the wind and a ship that never comes home.\r");
-    }
-    snprintf(batch, sizeof batch, "batch %d/%d", STREAMS, STREAMS);
-    assert_true(pty_wait_text(&con.pty, batch, PATIENCE_MS));
-}
-
-/* What the program wrote about its frames when it ended. */
-static void read_frame_times(struct figures *f)
-{
-    static const char format[] =
-        "frames: %*u; the last minute's took p50 %lf ms, p99 %lf ms of the processor, p50 %lf ms, p99 %lf ms";
-    char path[160], line[512];
-    int found = 0;
-    snprintf(path, sizeof path, "%s/weft/weft.log", con.dir);
-    FILE *log = fopen(path, "r");
-    assert_non_null(log);
-    while (found < 4 && fgets(line, sizeof line, log)) {
-        const char *at = strstr(line, "frames: ");
-        if (at)
-            found = sscanf(at, format, &f->frame_cpu_ms[0], &f->frame_cpu_ms[1], &f->frame_ms[0],
-                           &f->frame_ms[1]);
-    }
-    fclose(log);
-    assert_int_equal(found, 4);
-}
-
-static void quit(void)
-{
-    console_key(&con, KEY_F10);
-    console_ends(&con);
-}
-
 /* ---- what is measured ---- */
 
 /* Bytes of each frame, and processor time meanwhile. */
@@ -198,10 +153,10 @@ static void watch_keys(double out[2])
     out[1] = quantile(&ms, 0.99);
 }
 
-static void watch_idle(const struct screen *s, const char *const *args, struct figures *f)
+static void watch_idle(const struct screen *s, struct figures *f)
 {
     const struct console_options options = {
-        .program = CONSOLE_PROGRAM, .rows = s->rows, .cols = s->cols, .args = args};
+        .program = CONSOLE_PROGRAM, .rows = s->rows, .cols = s->cols, .args = streams_simulated};
     console_start(&con, &options);
     pty_settle(&con.pty, 500, PATIENCE_MS);
     size_t bytes = vt_bytes(con.pty.vt);
@@ -211,27 +166,18 @@ static void watch_idle(const struct screen *s, const char *const *args, struct f
         pty_pump(&con.pty, 200);
     f->idle = load_since(&before, from);
     f->idle_bytes = (double)(vt_bytes(con.pty.vt) - bytes);
-    quit();
+    console_key(&con, KEY_F10);
+    console_ends(&con);
     console_end(&con);
 }
 
 static void measure_simulated(const struct screen *s, struct figures *f)
 {
-    static const char *const args[] = {"--sim", "--fresh",
-                                       "--set", "scheduler.max_batch_size=32",
-                                       "--set", "sampling.max_tokens=5000",
-                                       "--set", "sim.step_us=33000",
-                                       "--set", "sim.prefill_us=0",
-                                       "--set", "sim.decode_us=0",
-                                       "--set", "sim.context_us=0",
-                                       "--set", "sim.blocks=1600",
-                                       NULL};
-    watch_idle(s, args, f);
-    start_streams(s, args);
+    watch_idle(s, f);
+    streams_start(&con, s->cols, s->rows, streams_simulated);
     watch_streams(f);
     watch_keys(f->key_ms);
-    quit();
-    read_frame_times(f);
+    streams_quit(&con, &f->frames);
     console_end(&con);
 }
 
@@ -242,14 +188,15 @@ static void measure_real(const struct screen *s, struct figures *f)
         model,     NULL};
     if (!model)
         args[5] = NULL;
-    start_streams(s, args);
+    streams_start(&con, s->cols, s->rows, args);
     struct load before = ran();
     double from = pty_now_ms();
     while (pty_now_ms() < from + STREAM_MS)
         pty_pump(&con.pty, 20);
     f->real = load_since(&before, from);
     watch_keys(f->real_key_ms);
-    quit();
+    console_key(&con, KEY_F10);
+    console_ends(&con);
     console_end(&con);
 }
 
@@ -265,8 +212,9 @@ static const struct table_row {
     size_t first, second;
     bool real;
 } table[] = {
-    {"a frame, ms of the processor: p50 / p99", BOTH(frame_cpu_ms), false},
-    {"a frame, ms by the clock: p50 / p99", BOTH(frame_ms), false},
+    {"a frame, ms of the processor: p50 / p99", FIELD(frames.processor_p50), FIELD(frames.processor_p99),
+     false},
+    {"a frame, ms by the clock: p50 / p99", FIELD(frames.clock_p50), FIELD(frames.clock_p99), false},
     {"bytes a frame: mean / p99", FIELD(bytes_mean), FIELD(bytes_p99), false},
     {"key to screen, ms: p50 / p99", BOTH(key_ms), false},
     {"key to screen, ms, kernels on all cores: p50 / p99", BOTH(real_key_ms), true},
