@@ -8,7 +8,10 @@
 
 #include <cmocka.h>
 
+#include "src/workload.h"
 #include "tests/support/replay_run.h"
+#include "ui/grid.h"
+#include "ui/theme.h"
 
 static void aging_lets_the_low_one_pass(void **state)
 {
@@ -93,6 +96,33 @@ static void a_prefix_is_computed_once(void **state)
     assert_true(run_total(&r, "prefill_tokens") + run_total(&r, "cached_tokens") >= prompts);
     assert_true(run_total(&r, "prefill_tokens") < prompts / 2);
     run_free(&r);
+}
+
+/* Each says what to look at, in the two lines that the smallest usual screen has for it (80 columns, of which the chat has
+ * 54). */
+static void captions_fit_the_screen(void **state)
+{
+    (void)state;
+    enum { COLUMNS = 50, LINES = 2 };
+    for (const struct workload_builtin *b = workload_builtins; b->name; b++) {
+        struct weft_err err = {0};
+        struct workload *w;
+        size_t n, said = 0;
+        const char *text = workload_builtin_text(b->name, &n);
+        if (workload_parse(b->name, text, n, &w, &err))
+            fail_msg("%s", err.message);
+        for (size_t i = 0; i < w->n_captions; i++) {
+            const struct workload_caption *c = &w->captions[i];
+            said += *c->text != 0;
+            if (grid_paragraph(NULL, (struct rect){0, 0, COLUMNS, LINES}, c->text, ROLE_TEXT) > LINES)
+                fail_msg("%s: \"%s\" takes more than %d lines", b->name, c->text, LINES);
+            if (i && c->at_us < w->captions[i - 1].at_us + 2000000)
+                fail_msg("%s: there is no time to read what comes before \"%s\"", b->name, c->text);
+        }
+        if (said < 3 || w->captions[0].at_us != 0)
+            fail_msg("%s has %zu captions", b->name, said);
+        workload_destroy(w);
+    }
 }
 
 /* What its captions promise, at a pace near a real model's: some 9 ms a token alone. */
@@ -210,6 +240,7 @@ int main(void)
         cmocka_unit_test(a_long_prompt_stops_nobody),
         cmocka_unit_test(a_prefix_is_computed_once),
         cmocka_unit_test(victims_lose_nothing),
+        cmocka_unit_test(captions_fit_the_screen),
         cmocka_unit_test(the_tour_keeps_its_promises),
         cmocka_unit_test(memory_limits_refuse_by_priority),
         cmocka_unit_test(random_traffic_prefers_the_urgent),
