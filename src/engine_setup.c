@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/exec/exec_cl.h"
@@ -20,6 +21,9 @@ struct load {
     struct engine_setup_options options;
     char *model_path;  /* NULL under simulation */
     uint32_t n_models; /* that share the memory for KV */
+    struct engine *engine;
+    const char *phase; /* of loading, as told last; NULL: none */
+    int64_t phase_us;  /* when it began */
 };
 
 /* engine_model_config.release */
@@ -30,9 +34,25 @@ static void load_free(void *ctx)
     mem_free(l);
 }
 
+/* Notes how long the phase took that this one ends; NULL: the last was the last. */
+static void begin_phase(struct load *l, const char *what)
+{
+    const int64_t now_us = clock_now_us();
+    if (what && l->phase && strcmp(what, l->phase) == 0)
+        return;
+    if (l->phase)
+        log_msg(LOG_DEBUG, "%s: %s took %.1f ms", l->model_path, l->phase,
+                (double)(now_us - l->phase_us) / 1e3);
+    l->phase = what;
+    l->phase_us = now_us;
+}
+
+/* exec_cl_config.progress; `what` is a literal of the executor's */
 static void progress(void *ctx, const char *what, double fraction)
 {
-    engine_progress(ctx, what, fraction);
+    struct load *l = ctx;
+    begin_phase(l, what);
+    engine_progress(l->engine, what, fraction);
 }
 
 /* Where compiled kernels go; "" without a cache. */
@@ -46,8 +66,8 @@ static const char *cache_directory(const struct weft_config *cfg, struct buf *di
     return NULL;
 }
 
-static enum weft_rc create_cl(const struct load *l, struct engine *e, const struct model *model,
-                              struct exec **out, struct weft_err *err)
+static enum weft_rc create_cl(struct load *l, const struct model *model, struct exec **out,
+                              struct weft_err *err)
 {
     const struct weft_config *cfg = l->cfg;
     struct buf dir = BUF_INIT;
@@ -69,7 +89,7 @@ static enum weft_rc create_cl(const struct load *l, struct engine *e, const stru
         .max_logits = l->options.all_logits ? max_tokens : max_seqs,
         .profile = l->options.profile,
         .progress = progress,
-        .progress_ctx = e,
+        .progress_ctx = l,
     };
     enum weft_rc rc = exec_cl_create(model, &cl, out, err);
     buf_free(&dir);
@@ -114,11 +134,10 @@ static void *read_text(void *arg)
 }
 
 /* Opens the model, and makes its executor while the tokenizer is being read: each takes a part of the time to READY. */
-static enum weft_rc load_cl(const struct load *l, struct engine *e, struct model **model, struct exec **exec,
-                            struct weft_err *err)
+static enum weft_rc load_cl(struct load *l, struct model **model, struct exec **exec, struct weft_err *err)
 {
     struct text_reader text = {.rc = WEFT_OK};
-    engine_progress(e, "reading the model", -1);
+    progress(l, "reading the model", -1);
     enum weft_rc rc = model_open_tensors(l->model_path, model, err);
     if (rc)
         return rc;
@@ -127,9 +146,12 @@ static enum weft_rc load_cl(const struct load *l, struct engine *e, struct model
     if (!text.running)
         read_text(&text);
     if (text.running || !text.rc)
-        rc = create_cl(l, e, *model, exec, err);
-    if (text.running)
+        rc = create_cl(l, *model, exec, err);
+    if (text.running) {
+        begin_phase(l, "waiting for the tokenizer");
         pthread_join(text.thread, NULL);
+    }
+    begin_phase(l, NULL);
     if (text.rc && err) /* the file's own fault first */
         *err = text.err;
     return text.rc ? text.rc : rc;
@@ -140,9 +162,10 @@ static enum weft_rc load(void *ctx, struct engine *e, struct model **model, stru
                          struct weft_err *err)
 {
     struct load *l = ctx;
+    l->engine = e;
     struct model *m = NULL;
     struct exec *x = NULL;
-    enum weft_rc rc = l->options.sim ? engine_setup_sim(l->cfg, &x, err) : load_cl(l, e, &m, &x, err);
+    enum weft_rc rc = l->options.sim ? engine_setup_sim(l->cfg, &x, err) : load_cl(l, &m, &x, err);
     if (rc == WEFT_OK && l->options.loaded)
         rc = l->options.loaded(l->options.ctx, m, &x, err);
     if (rc) {

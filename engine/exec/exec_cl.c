@@ -99,11 +99,19 @@ static void device_down(struct on_device *d)
     ocl_close(&d->ocl);
 }
 
+/* What is being done now, for the screen. */
+static void tell(const struct exec_cl *x, const char *what)
+{
+    if (x->cfg.progress)
+        x->cfg.progress(x->cfg.progress_ctx, what, -1);
+}
+
 static enum weft_rc device_fill(struct exec_cl *x, int cache, struct weft_err *err)
 {
     const struct exec_cl_config *cfg = &x->cfg;
     struct on_device *d = &x->device;
     const size_t plane = ops_block_bytes(&x->shape) * x->base.info.n_blocks;
+    tell(x, "opening the device");
     enum weft_rc rc = ocl_open(cfg->device, cfg->threads, cfg->profile, &d->ocl, err);
     if (!rc)
         rc = ocl_buf_create(&d->ocl, plane, "the K cache", &d->kv.k, err);
@@ -118,6 +126,7 @@ static enum weft_rc device_fill(struct exec_cl *x, int cache, struct weft_err *e
         rc = forward_init(&d->ocl, &d->ops, &d->weights, &x->model->shape, &x->batch, &d->forward, err);
     if (!rc)
         rc = crew_create(&d->forward, &d->kv, cache, &d->crew, err);
+    tell(x, "loading kernels");
     if (!rc)
         rc = ops_prime(&d->ops, &d->forward.x, err);
     return rc;
@@ -141,8 +150,10 @@ static enum weft_rc device_up(struct exec_cl *x, struct weft_err *err)
     pocl_cache_begin(cfg->cache_dir, cache, &pocl);
     if (pocl.first)
         builder_begin(cfg->device, &x->shape, cache, &builder);
-    if (x->shape.int8)
+    if (x->shape.int8) {
+        tell(x, "trying the processor's int8 instructions");
         x->shape.dot = dot_path_choose(cfg->device, cache);
+    }
     enum weft_rc rc = device_fill(x, cache, err);
     builder_end(&builder, !rc);
     const bool ours = !rc && is_pocl(&d->ocl);

@@ -152,9 +152,9 @@ static void a_life_of_the_cache(void **state)
     assert_int_equal(measure().programs, 0);
     const int64_t from_us = clock_now_us();
     generate(&rig, "int8", "device.cache_mb=128");
-    const double cold_s = (double)(clock_now_us() - from_us) / 1e6;
-    print_message("a cold start at int8, its reply included: %.1f s\n", cold_s);
-    assert_true(cold_s < 10 * 3); /* the promise, and slack for a busy machine */
+    print_message("a cold start at int8, its reply included: %.1f s, %.1f s of processor time\n",
+                  (double)(clock_now_us() - from_us) / 1e6, rig.r.cpu_s);
+    assert_true(rig.r.cpu_s < 2 * 10); /* the promise is 10 s; how long it takes depends on what else runs */
     free(text);
     free(again);
 }

@@ -1,6 +1,6 @@
 /*
- * What a warm start takes: time until READY, and memory. Figures are printed; other work on the machine slows a start, so
- * the assertion on time leaves slack: the promise is 1 s.
+ * What a warm start takes: time until READY, and memory. As other work on the machine slows a start, time is printed, and what
+ * is judged is processor time: the promise, READY within 1 s, can't be held with more than two cores' worth of it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -57,14 +57,17 @@ static void ready_within_a_second(void **state)
 {
     (void)state;
     for (int p = 0; p < N_PRECISIONS; p++) {
-        double best = 1e9;
+        double best = 1e9, cpu = 1e9;
         for (int i = 0; i < 4; i++) { /* the first one fills the cache where that is still to be done */
             start(precisions[p]);
             const double s = loading_s();
             best = s < best ? s : best;
+            cpu = rig.r.cpu_s < cpu ? rig.r.cpu_s : cpu;
         }
-        print_message("%s: READY after %.2f s with kernels cached\n", precisions[p], best);
-        assert_true(best < 1 * 3);
+        print_message(
+            "%s: READY after %.2f s with kernels cached; %.2f s of processor time, reply included\n",
+            precisions[p], best, cpu);
+        assert_true(cpu < 2);
     }
 }
 

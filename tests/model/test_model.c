@@ -4,6 +4,7 @@
  */
 #include <float.h>
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -469,6 +470,46 @@ static void a_vocabulary_alone_tokenizes(void **state)
     assert_int_equal(model_open(path, &m, &e), WEFT_FILE_INVALID);
 }
 
+static void *read_text(void *model)
+{
+    return model_read_text(model, NULL) ? model : NULL;
+}
+
+/* As the engine loads: one thread reads the text's side while another reads tensors. */
+static void text_and_tensors_are_read_at_once(void **state)
+{
+    (void)state;
+    struct gguf_build b;
+    struct gguf_tiny big = GGUF_TINY_DEFAULT;
+    big.n_vocab = 40000; /* with more data than are read when the file is opened */
+    gguf_build_tiny_llama(&b, &big);
+    char path[] = "/tmp/weft-model-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(gguf_build_save(&b, path), 0);
+    gguf_build_free(&b);
+    struct model *m;
+    assert_int_equal(model_open_tensors(path, &m, NULL), WEFT_OK);
+    assert_int_equal(m->shape.n_vocab, 40000);
+    assert_null(m->tok);
+    pthread_t thread;
+    void *failed;
+    assert_int_equal(pthread_create(&thread, NULL, read_text, m), 0);
+    for (uint64_t i = 0; i < m->file->n_tensors; i++) {
+        const struct gguf_tensor *t = &m->file->tensors[i];
+        void *bytes = malloc(t->size);
+        assert_non_null(bytes);
+        assert_int_equal(gguf_read(m->file, t, 0, t->size, bytes, NULL), WEFT_OK);
+        free(bytes);
+    }
+    assert_int_equal(pthread_join(thread, &failed), 0);
+    assert_null(failed);
+    assert_int_equal(tok_n_vocab(m->tok), 40000);
+    model_close(m);
+    unlink(path);
+}
+
 static void damage_to_the_file_is_not_a_model_fault(void **state)
 {
     (void)state;
@@ -548,6 +589,7 @@ int main(void)
         cmocka_unit_test(names_are_made_printable),
         cmocka_unit_test(a_broken_template_leaves_completion),
         cmocka_unit_test(a_vocabulary_alone_tokenizes),
+        cmocka_unit_test(text_and_tensors_are_read_at_once),
         cmocka_unit_test(damage_to_the_file_is_not_a_model_fault),
         cmocka_unit_test(random_damage_is_loaded_or_refused),
         cmocka_unit_test(every_failed_allocation_is_reported),

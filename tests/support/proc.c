@@ -20,10 +20,14 @@
 #include "engine/base/clock.h"
 #include "engine/base/mem.h"
 
-enum { DEFAULT_TIMEOUT_MS = 60000, IN = 0, OUT = 1, ERR = 2 };
+enum { DEFAULT_TIMEOUT_MS = 240000, IN = 0, OUT = 1, ERR = 2 };
+
+const char proc_leaks[] =
+    "LSAN_OPTIONS=suppressions=" TEST_SOURCE_DIR "/tests/support/leaks.supp:print_suppressions=0";
 
 static void set_environment(const char *const *env)
 {
+    putenv((char *)(size_t)proc_leaks);
     for (; env && *env; env++) {
         const char *equals = strchr(*env, '=');
         if (equals)
@@ -105,6 +109,11 @@ static void converse(pid_t pid, const struct proc_options *o, struct pollfd fds[
     r->err = buf_take(&bufs[ERR], &r->err_len);
 }
 
+static double seconds(struct timeval t)
+{
+    return (double)t.tv_sec + (double)t.tv_usec / 1e6;
+}
+
 void proc_run(const char *const *argv, const struct proc_options *options, struct proc_result *r)
 {
     static const struct proc_options plain = {0};
@@ -134,6 +143,7 @@ void proc_run(const char *const *argv, const struct proc_options *options, struc
         assert_int_equal(errno, EINTR);
     r->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     r->peak_kb = usage.ru_maxrss;
+    r->cpu_s = seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
 void proc_free(struct proc_result *r)
