@@ -136,6 +136,29 @@ static bool add_question(struct session *s, const char *text, size_t n)
     return false;
 }
 
+/* The messages that wait go into the session's file. */
+static void save_queue(struct session *s)
+{
+    const char **texts = s->saved ? mem_calloc(s->n_queue + 1, sizeof *texts) : NULL;
+    for (size_t i = 0; i < s->n_queue && texts; i++)
+        texts[i] = s->queue[i].text;
+    if (texts)
+        store_waiting(s->saved, texts, s->n_queue);
+    mem_free(texts);
+}
+
+bool session_wait(struct session *s, const char *text, size_t n)
+{
+    char *copy = mem_memdup(text, n);
+    if (!copy || mem_grow(&s->queue, &s->cap_queue, s->n_queue + 1, sizeof *s->queue) != 0) {
+        mem_free(copy);
+        return false;
+    }
+    size_t shown = transcript_add(s->transcript, MSG_QUEUED, text, n);
+    s->queue[s->n_queue++] = (struct session_queued){copy, n, shown};
+    return true;
+}
+
 bool session_say(struct session *s, const char *text, size_t n)
 {
     bool waits = session_busy(s) || s->n_queue || s->paused;
@@ -147,13 +170,9 @@ bool session_say(struct session *s, const char *text, size_t n)
         s->turns[s->n_turns - 1].shown = transcript_add(s->transcript, MSG_USER, text, n);
         return true;
     }
-    char *copy = mem_memdup(text, n);
-    if (!copy || mem_grow(&s->queue, &s->cap_queue, s->n_queue + 1, sizeof *s->queue) != 0) {
-        mem_free(copy);
+    if (!session_wait(s, text, n))
         return false;
-    }
-    size_t shown = transcript_add(s->transcript, MSG_QUEUED, text, n);
-    s->queue[s->n_queue++] = (struct session_queued){copy, n, shown};
+    save_queue(s);
     return true;
 }
 
@@ -190,6 +209,7 @@ bool session_next(struct session *s)
         transcript_add(s->transcript, MSG_USER, s->queue[0].text, s->queue[0].len);
     mem_free(s->queue[0].text);
     memmove(s->queue, s->queue + 1, --s->n_queue * sizeof *s->queue);
+    save_queue(s);
     return true;
 }
 
@@ -198,13 +218,16 @@ char *session_unqueue(struct session *s)
     if (!s->n_queue)
         return NULL;
     hide_queue(s, s->n_queue - 1);
-    return s->queue[--s->n_queue].text;
+    char *text = s->queue[--s->n_queue].text;
+    save_queue(s);
+    return text;
 }
 
 void session_drop_queue(struct session *s)
 {
     hide_queue(s, 0);
     free_queue(s);
+    save_queue(s);
 }
 
 /* A request is out: its reply stands in the transcript at `shown`. */
@@ -384,10 +407,11 @@ void session_error(struct session *s, const struct weft_err *err)
 
 void session_clear(struct session *s)
 {
-    if (s->saved)
-        store_keep(s->saved, 0);
     free_turns(s, 0);
     free_queue(s);
+    save_queue(s);
+    if (s->saved)
+        store_keep(s->saved, 0);
     transcript_clear(s->transcript);
     s->request[0] = 0;
     s->first_turn = s->edits = s->reply_from = 0;

@@ -108,6 +108,8 @@ bool session_set_system(struct session *s, const char *text);
 bool session_add_turn(struct session *s, enum session_role role, const char *text, size_t n, size_t shown);
 /* The user says something: a turn at once, or, while a request is out, a queued message. */
 bool session_say(struct session *s, const char *text, size_t n);
+/* A message waits behind the others, and isn't saved anew. */
+bool session_wait(struct session *s, const char *text, size_t n);
 /* When no request is out: makes the first queued message a turn. False when there is none (or no memory). */
 bool session_next(struct session *s);
 /* Takes the last queued message back, to be edited: its text (mem_free), or NULL. */
@@ -147,7 +149,7 @@ void session_settings(const struct session *s, struct store_settings *out);
 void session_save(struct session *s);
 /* The reply is complete: its file gets what is said under it. */
 void session_save_end(struct session *s, const struct reply_stats *stats, enum finish_reason reason);
-/* Fills a new session with what was saved. False when out of memory: some of it is missing then. */
+/* Fills a new session with what was saved. With messages that waited it is paused: nothing is sent unasked. False when out of memory: some of it is missing then. */
 bool session_restore(struct session *s, const struct store_chat *c);
 
 /* A remark of weft's own, or an error, in the transcript. */

@@ -94,5 +94,11 @@ bool session_restore(struct session *s, const struct store_chat *c)
             return false;
     if (s->n_turns && s->turns[s->n_turns - 1].role == SESSION_USER)
         session_note(s, "weft ended before this was answered");
+    if (c->n_waiting)
+        session_note(s, "what follows was waiting to be sent: /resume sends it");
+    for (size_t i = 0; i < c->n_waiting; i++)
+        if (!session_wait(s, buf_str(&c->waiting[i]), c->waiting[i].len))
+            return false;
+    s->paused = s->paused || c->n_waiting;
     return true;
 }

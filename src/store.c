@@ -426,6 +426,24 @@ bool store_input(struct store_session *s, const char *text, size_t n)
     return true;
 }
 
+bool store_waiting(struct store_session *s, const char *const *texts, size_t n)
+{
+    struct buf b = BUF_INIT;
+    struct store_chat *c = &s->chat;
+    size_t same = 0;
+    while (same < n && same < c->n_waiting && strcmp(buf_str(&c->waiting[same]), texts[same]) == 0)
+        same++;
+    if (same == n && n == c->n_waiting)
+        return true;
+    bool done = true;
+    store_chat_wait_truncate(c, same);
+    for (size_t i = same; i < n && done; i++)
+        done = store_chat_wait(c, texts[i], strlen(texts[i]));
+    bool made = record_waiting(&b, c, same);
+    hand_over(s, &b, made, true);
+    return done;
+}
+
 bool store_draft(struct store_session *s, const char *text, size_t n)
 {
     struct buf b = BUF_INIT;

@@ -102,6 +102,8 @@ void store_reply_end(struct store_session *s, const struct store_footer *footer)
 void store_keep(struct store_session *s, size_t n);
 /* A line that was typed, message or command: for the input history. */
 bool store_input(struct store_session *s, const char *text, size_t n);
+/* The messages that wait to be sent are these n now, the first to be sent first. */
+bool store_waiting(struct store_session *s, const char *const *texts, size_t n);
 /* What stands in the input line; n 0: nothing. */
 bool store_draft(struct store_session *s, const char *text, size_t n);
 

@@ -81,8 +81,10 @@ void store_chat_deinit(struct store_chat *c)
     store_chat_truncate(c, 0);
     for (size_t i = 0; i < c->n_inputs; i++)
         mem_free(c->inputs[i]);
+    store_chat_wait_truncate(c, 0);
     mem_free(c->messages);
     mem_free(c->inputs);
+    mem_free(c->waiting);
     mem_free(c->draft);
     mem_free((char *)c->settings.title);
     mem_free((char *)c->settings.system);
@@ -168,6 +170,24 @@ bool store_chat_draft(struct store_chat *c, const char *text, size_t n)
     mem_free(c->draft);
     c->draft = copy;
     return true;
+}
+
+bool store_chat_wait(struct store_chat *c, const char *text, size_t n)
+{
+    struct buf copy = BUF_INIT;
+    if (c->n_waiting == STORE_WAITING_MAX || !store_add_valid(&copy, text, n) ||
+        mem_grow(&c->waiting, &c->cap_waiting, c->n_waiting + 1, sizeof copy) != 0) {
+        buf_free(&copy);
+        return false;
+    }
+    c->waiting[c->n_waiting++] = copy;
+    return true;
+}
+
+void store_chat_wait_truncate(struct store_chat *c, size_t n)
+{
+    while (c->n_waiting > n)
+        buf_free(&c->waiting[--c->n_waiting]);
 }
 
 static const char *const roles[] = {[STORE_USER] = "user", [STORE_ASSISTANT] = "assistant"};

@@ -26,7 +26,8 @@ enum {
     STORE_REASON_MAX = 16,
     STORE_INPUTS_MAX = 1000,           /* typed lines kept; the oldest go */
     STORE_TEXT_MAX = 64 * 1024 * 1024, /* bytes of one message */
-    STORE_MESSAGES_MAX = 1000000
+    STORE_MESSAGES_MAX = 1000000,
+    STORE_WAITING_MAX = 10000 /* messages that wait to be sent */
 };
 
 /* What is set for a session. In a struct store_chat the strings are the chat's own; in one that a caller
@@ -68,6 +69,9 @@ struct store_chat {
     struct store_message *messages;
     size_t n_messages, cap_messages;
     uint32_t next_id;
+    struct buf
+        *waiting; /* messages that wait for a reply or a pause to end, the first to be sent first; buf_str */
+    size_t n_waiting, cap_waiting;
     char *draft;   /* what was typed and not sent, or NULL */
     char **inputs; /* what was typed and sent, oldest first: the input line's history */
     size_t n_inputs, cap_inputs;
@@ -88,6 +92,9 @@ void store_chat_truncate(struct store_chat *c, size_t n);
 size_t store_chat_find(const struct store_chat *c, uint32_t id);
 bool store_chat_input(struct store_chat *c, const char *text, size_t n);
 bool store_chat_draft(struct store_chat *c, const char *text, size_t n);
+/* Another message waits, behind the others; those from index n on don't any more. */
+bool store_chat_wait(struct store_chat *c, const char *text, size_t n);
+void store_chat_wait_truncate(struct store_chat *c, size_t n);
 
 const char *store_role_name(enum store_role role); /* "user", "assistant" */
 bool store_role_parse(const char *name, enum store_role *out);

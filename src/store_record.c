@@ -105,6 +105,20 @@ bool record_input(struct buf *b, const char *text, size_t n)
     return add_typed(b, "input", text, n);
 }
 
+bool record_waiting(struct buf *b, const struct store_chat *c, size_t at)
+{
+    size_t before = b->len;
+    bool done = true;
+    if (at == c->n_waiting)
+        return add_line(b, json_pack("{s:s, s:I}", "type", "waiting", "at", (json_int_t)at));
+    for (size_t i = at; done && i < c->n_waiting; i++)
+        done = add_line(b, json_pack("{s:s, s:I, s:o}", "type", "waiting", "at", (json_int_t)i, "text",
+                                     store_json_text(buf_str(&c->waiting[i]), c->waiting[i].len)));
+    if (!done)
+        b->len = before;
+    return done;
+}
+
 bool record_chat(struct buf *b, const struct store_chat *c)
 {
     size_t before = b->len;
@@ -115,6 +129,8 @@ bool record_chat(struct buf *b, const struct store_chat *c)
         const struct store_message *m = &c->messages[i];
         done = record_message(b, m) && (!*m->footer.reason || record_end(b, m->id, &m->footer, m->time_ms));
     }
+    if (done && c->n_waiting)
+        done = record_waiting(b, c, 0);
     if (done && c->draft)
         done = record_draft(b, c->draft, strlen(c->draft));
     if (!done)
@@ -261,12 +277,26 @@ static enum outcome apply_input(struct store_chat *c, const json_t *o, struct we
     return !text ? DAMAGED : store_chat_input(c, text, n) ? APPLIED : NO_MEMORY;
 }
 
+static enum outcome apply_waiting(struct store_chat *c, const json_t *o, struct weft_err *err)
+{
+    (void)err;
+    size_t n;
+    const json_t *at = json_object_get(o, "at");
+    const char *text = text_of(o, "text", &n);
+    json_int_t i = json_integer_value(at);
+    if (!json_is_integer(at) || i < 0 || i >= STORE_WAITING_MAX || (!text && json_object_get(o, "text")))
+        return DAMAGED;
+    store_chat_wait_truncate(c, (size_t)i); /* further on than there are: one before it was lost */
+    return !text || store_chat_wait(c, text, n) ? APPLIED : NO_MEMORY;
+}
+
 static const struct {
     const char *type;
     enum outcome (*apply)(struct store_chat *c, const json_t *o, struct weft_err *err);
 } types[] = {
-    {"session", apply_session}, {"set", apply_set},       {"message", apply_message}, {"text", apply_text},
-    {"end", apply_end},         {"remove", apply_remove}, {"draft", apply_draft},     {"input", apply_input},
+    {"session", apply_session}, {"set", apply_set},     {"message", apply_message},
+    {"text", apply_text},       {"end", apply_end},     {"remove", apply_remove},
+    {"draft", apply_draft},     {"input", apply_input}, {"waiting", apply_waiting},
 };
 
 /* Whether brackets nest deeper than any record's; a string's contents don't count. */

@@ -32,6 +32,8 @@ bool record_end(struct buf *b, uint32_t id, const struct store_footer *f, int64_
 bool record_remove(struct buf *b, uint32_t id);
 bool record_draft(struct buf *b, const char *text, size_t n);
 bool record_input(struct buf *b, const char *text, size_t n);
+/* The messages that wait, from index `at` on, have changed to what c has; those before are as they were. */
+bool record_waiting(struct buf *b, const struct store_chat *c, size_t at);
 /* All of a chat, as short as can be. */
 bool record_chat(struct buf *b, const struct store_chat *c);
 

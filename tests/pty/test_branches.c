@@ -2,6 +2,7 @@
 /* Other ways for a chat to go: /fork, a branch that shares its KV blocks and outlives the console; /edit of an earlier
  * message; a pause that outlives it, too. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -198,6 +199,41 @@ static void a_pause_outlives_the_console(void **state)
     assert_false(console_shows(&con, "busy"));
 }
 
+/* Killed while messages wait for a reply: they wait still, and go nowhere unasked. */
+static void what_waits_outlives_the_console(void **state)
+{
+    (void)state;
+    start(slow);
+    console_say(&con, QUESTION);
+    console_sees(&con, "RUNNING");
+    console_say(&con, "the first to follow");
+    console_sees(&con, "next ▏the first to follow");
+    console_say(&con, "the second to follow");
+    console_sees(&con, "next ▏the second to follow");
+    console_say(&con, "thought better of");
+    console_sees(&con, "next ▏thought better of");
+    console_undoes(&con, KEY_UP, "next ▏thought better of");
+    kill(con.pty.pid, SIGKILL);
+    assert_true(pty_wait_exit(&con.pty, 20000));
+    console_end(&con);
+
+    start(slow);
+    console_sees(&con, "PAUSED");
+    console_sees(&con, "next ▏the first to follow");
+    console_sees(&con, "next ▏the second to follow");
+    assert_false(console_shows(&con, "next ▏thought better of"));
+    console_say(&con, "/resume");
+    console_sees(&con, "you  ▏the first to follow");
+    assert_true(console_shows(&con, "next ▏the second to follow"));
+    console_does(&con, "/queue clear\r", "1 waiting message dropped");
+    quit();
+
+    start(slow);
+    console_sees(&con, "you  ▏the first to follow");
+    assert_false(console_shows(&con, "the second to follow"));
+    assert_false(console_shows(&con, "PAUSED"));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
@@ -207,6 +243,7 @@ int main(void)
         TEST(a_branch_of_a_question_has_it_in_the_input_line),
         TEST(an_earlier_question_is_asked_anew),
         TEST(a_pause_outlives_the_console),
+        TEST(what_waits_outlives_the_console),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

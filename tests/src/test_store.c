@@ -172,6 +172,35 @@ static void only_the_user_may_look(void **state)
     umask(022);
 }
 
+static void what_waits_comes_back_as_it_was_last(void **state)
+{
+    (void)state;
+    static const char *const all[] = {"one", "two", "three"};
+    struct store *st = open_store(false);
+    struct store_session *s = store_session_create(st, &defaults, NULL);
+    assert_true(store_waiting(s, all, 0));
+    assert_int_equal(count_sessions(st), 0); /* nothing waits: nothing to keep */
+    assert_true(store_waiting(s, all, 3));
+    assert_int_equal(count_sessions(st), 1); /* of a paused session, perhaps, in which nothing was said yet */
+    assert_true(store_waiting(s, all + 1, 2)); /* the first was sent */
+    store_session_close(s);
+    s = reopen(st, NULL);
+    const struct store_chat *c = store_session_chat(s);
+    assert_int_equal(c->n_waiting, 2);
+    assert_string_equal(buf_str(&c->waiting[0]), "two");
+    assert_string_equal(buf_str(&c->waiting[1]), "three");
+    assert_true(store_waiting(s, all + 1, 1)); /* the last was taken back */
+    store_keep(s, 0);
+    store_session_close(s);
+    s = reopen(st, NULL);
+    assert_int_equal(store_session_chat(s)->n_waiting, 1);
+    assert_true(store_waiting(s, NULL, 0));
+    store_session_close(s);
+    s = reopen(st, NULL);
+    assert_int_equal(store_session_chat(s)->n_waiting, 0);
+    assert_true(store_close(st, 5000));
+}
+
 static void a_session_without_content_leaves_no_file(void **state)
 {
     (void)state;
@@ -568,6 +597,7 @@ int main(void)
         TEST(a_session_comes_back),
         TEST(only_the_user_may_look),
         TEST(a_session_without_content_leaves_no_file),
+        TEST(what_waits_comes_back_as_it_was_last),
         TEST(pieces_are_written_within_the_interval),
         TEST(kill_9_costs_less_than_a_second),
         TEST(a_torn_file_is_gone_on_with),

@@ -53,6 +53,9 @@ static void assert_same(const struct store_chat *a, const struct store_chat *b)
     for (size_t i = 0; i < a->n_inputs; i++)
         assert_string_equal(a->inputs[i], b->inputs[i]);
     assert_string_equal(a->draft ? a->draft : "", b->draft ? b->draft : "");
+    assert_int_equal(a->n_waiting, b->n_waiting);
+    for (size_t i = 0; i < a->n_waiting; i++)
+        assert_string_equal(buf_str(&a->waiting[i]), buf_str(&b->waiting[i]));
 }
 
 /* A chat with everything in it. */
@@ -80,6 +83,8 @@ static void fill(struct store_chat *c)
     assert_true(store_chat_input(c, "/set seed 3", 11));
     assert_true(store_chat_input(c, "Hello\n\tthere", 12));
     assert_true(store_chat_draft(c, "half a tho", 10));
+    assert_true(store_chat_wait(c, "next", 4));
+    assert_true(store_chat_wait(c, "and after \xff that", 15));
 }
 
 static void everything_comes_back(void **state)
@@ -137,12 +142,44 @@ static void only_what_changed_is_written(void **state)
     buf_free(&b);
 }
 
+static void expect_waiting(const char *lines, const char *joined)
+{
+    struct store_chat c;
+    struct store_report report;
+    struct buf got = BUF_INIT;
+    assert_true(store_chat_init(&c, &defaults));
+    assert_int_equal(store_parse(lines, strlen(lines), &c, &report, NULL), WEFT_OK);
+    assert_int_equal(report.damaged, 0);
+    for (size_t i = 0; i < c.n_waiting; i++)
+        buf_addf(&got, "%s%s", i ? "|" : "", buf_str(&c.waiting[i]));
+    assert_string_equal(buf_str(&got), joined);
+    buf_free(&got);
+    store_chat_deinit(&c);
+}
+
+static void the_last_word_on_what_waits_counts(void **state)
+{
+    (void)state;
+#define WAITS(at, text) "{\"type\":\"waiting\",\"at\":" #at ",\"text\":\"" text "\"}\n"
+#define ONLY(at)        "{\"type\":\"waiting\",\"at\":" #at "}\n"
+    expect_waiting(WAITS(0, "a") WAITS(1, "b") WAITS(2, "c"), "a|b|c");
+    expect_waiting(WAITS(0, "a") WAITS(1, "b") WAITS(0, "c"), "c");
+    expect_waiting(WAITS(0, "a") WAITS(1, "b") WAITS(2, "c") ONLY(1), "a");
+    expect_waiting(WAITS(0, "a") ONLY(0), "");
+    expect_waiting(WAITS(0, "a") WAITS(7, "b"), "a|b"); /* those between were lost */
+    expect_waiting(WAITS(0, ""), "");
+#undef ONLY
+#undef WAITS
+}
+
 /* The length of a chat's text: grows with each byte that was saved. */
 static size_t weight(const struct store_chat *c)
 {
     size_t n = c->n_inputs + (c->draft ? strlen(c->draft) : 0) + c->n_messages * 1000;
     for (size_t i = 0; i < c->n_messages; i++)
         n += c->messages[i].text.len + (*c->messages[i].footer.reason ? 100 : 0);
+    for (size_t i = 0; i < c->n_waiting; i++)
+        n += c->waiting[i].len;
     return n;
 }
 
@@ -414,6 +451,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_comes_back),
         cmocka_unit_test(only_what_changed_is_written),
+        cmocka_unit_test(the_last_word_on_what_waits_counts),
         cmocka_unit_test(a_cut_file_keeps_all_whole_records),
         cmocka_unit_test(a_damaged_line_costs_itself_alone),
         cmocka_unit_test(a_lost_beginning_of_a_reply_leaves_its_rest),
