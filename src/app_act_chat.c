@@ -47,7 +47,7 @@ void act_continue(struct app *a, const char *args)
 void act_edit(struct app *a, const char *args)
 {
     struct session *s = app_session(a);
-    size_t nth = act_nth(a, ACTION_EDIT, args), question = nth ? session_question(s, nth) : SIZE_MAX;
+    size_t nth = act_nth(a, "message", args), question = nth ? session_question(s, nth) : SIZE_MAX;
     if (!nth || !at_rest(a, s))
         return;
     if (question == SIZE_MAX) {

@@ -85,14 +85,14 @@ static const char *reply_back(const struct session *s, size_t n, size_t *len)
     return NULL;
 }
 
-size_t act_nth(struct app *a, enum action action, const char *args)
+size_t act_nth(struct app *a, const char *what, const char *args)
 {
     char *end = NULL;
     unsigned long nth = args && *args ? strtoul(args, &end, 10) : 1;
     if (nth >= 1 && nth <= APP_NTH_MAX && !(end && *end))
         return nth;
-    app_toast(a, TOAST_ERROR, "%s %.64s: it is 1 for the last, 2 for the one before … %d",
-              keymap_action(action)->slash, args, APP_NTH_MAX);
+    app_toast(a, TOAST_ERROR, "\"%.64s\": it is 1 for the last %s, 2 for the one before … %d", args, what,
+              APP_NTH_MAX);
     return 0;
 }
 
@@ -100,7 +100,7 @@ void act_copy(struct app *a, const char *args)
 {
     struct buf clean = BUF_INIT;
     struct text_filter filter = {{0}, 0};
-    size_t len = 0, nth = act_nth(a, ACTION_COPY, args);
+    size_t len = 0, nth = act_nth(a, "reply", args);
     if (!nth)
         return;
     const char *text = reply_back(act_chosen_session(a), nth, &len);

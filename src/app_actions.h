@@ -34,9 +34,10 @@ void act_scroll(struct app *a, enum pane_id pane, int lines);
 
 /* app_act_text.c: in and out; app_mouse.c */
 app_action_fn act_read, act_copy, act_mouse;
-/* The N behind a command that counts from the end, 1 when there is none; 0, said on the screen: it is no such number. */
+/* The N behind a command that counts replies, or whatever it is, from the end; 1 when there is none, and 0, said on the
+ * screen, when it is no such number. */
 enum { APP_NTH_MAX = 999999 };
-size_t act_nth(struct app *a, enum action action, const char *args);
+size_t act_nth(struct app *a, const char *what, const char *args);
 
 /* app_act_screen.c: screen */
 app_action_fn act_focus_next, act_focus_previous, act_zoom, act_unzoom, act_layout_next, act_layout_previous,
