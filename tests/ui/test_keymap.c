@@ -100,11 +100,11 @@ static void names(void **state)
 static void slash(void **state)
 {
     (void)state;
-    static const char *const promised[] = {"/help",  "/new",   "/rename",   "/delete", "/clear", "/system",
-                                           "/set",   "/show",  "/prio",     "/stop",   "/theme", "/layout",
-                                           "/stats", "/quit",  "/export",   "/save",   "/load",  "/search",
-                                           "/why",   "/regen", "/continue", "/edit",   "/pause", "/resume",
-                                           "/queue", "/read",  "/copy",     "/mouse",  "/model"};
+    static const char *const promised[] = {
+        "/help",  "/new",    "/rename", "/delete", "/clear",    "/system", "/set",    "/show",
+        "/prio",  "/stop",   "/theme",  "/layout", "/stats",    "/quit",   "/export", "/save",
+        "/load",  "/search", "/why",    "/regen",  "/continue", "/edit",   "/pause",  "/resume",
+        "/queue", "/read",   "/copy",   "/mouse",  "/model",    "/fork",   "/demo",   "/record"};
     for (size_t i = 0; i < sizeof promised / sizeof promised[0]; i++)
         assert_int_not_equal(keymap_slash(promised[i], strlen(promised[i])), ACTION_NONE);
     assert_int_equal(keymap_slash("/ne", 3), ACTION_NONE);
@@ -186,12 +186,31 @@ static void entry(void **state)
     assert_int_equal(entry_rows(&in, 1) > 1, true);
 }
 
+/* The manual has every command. */
+static void manual(void **state)
+{
+    (void)state;
+    static char text[64 * 1024];
+    FILE *f = fopen(TEST_SOURCE_DIR "/docs/weft.1", "r");
+    assert_non_null(f);
+    size_t n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    assert_true(n > 0 && n < sizeof text - 1);
+    for (int a = 1; a < ACTION_COUNT; a++) {
+        char command[32];
+        const char *slash_command = keymap_action((enum action)a)->slash;
+        snprintf(command, sizeof command, "\\fB%s\\fR", slash_command ? slash_command : "");
+        if (slash_command && !strstr(text, command))
+            fail_msg("%s isn't in docs/weft.1", slash_command);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(table_is_sound), cmocka_unit_test(keys_are_unique), cmocka_unit_test(lookups),
         cmocka_unit_test(names),          cmocka_unit_test(slash),           cmocka_unit_test(arguments),
-        cmocka_unit_test(entry),
+        cmocka_unit_test(entry),          cmocka_unit_test(manual),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
