@@ -18,7 +18,7 @@ struct forward_table {
     ulong tokens, tables, decode, prefill, merges, rows;
     int n_layer, n_head, n_kv, n_rot;
     int embd_blocks, heads_blocks, ff_blocks; /* of 32 inputs: also the strides */
-    int qkv_groups, k_at, v_at, embd_groups, ff_groups, logits_groups;
+    int qkv_groups, k_at, v_at, embd_groups, ff_groups, logits_groups, logits_stride;
     int embeds, makes_logits; /* whether embedding and output layer are of this program's weight type */
     float n_embd, eps, scale;
 };
@@ -168,5 +168,5 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
     const int batch = 4;
     CREW_PHASE(phase + CREW_INTS, (f.logits_groups + 1) / 2, batch,
                multiply(AT(word_t, f.logits_w), AT(ushort16, f.logits_s), f.logits_groups, f.embd_blocks, i, i + 1,
-                        INPUT(picked, embd_stride), 0, n_rows, AT(float, f.logits), f.logits_groups * 16, STORE));
+                        INPUT(picked, embd_stride), 0, n_rows, AT(float, f.logits), f.logits_stride, LOGITS));
 }

@@ -24,7 +24,9 @@ struct input {
 };
 #endif
 
-enum { STORE, ADD, SILU_MUL }; /* ops.h: store, add to y (residual), y = silu(y) × sum (the up half of a gated layer) */
+/* ops.h: store; add to y (residual); y = silu(y) × sum (the up half of a gated layer); store, and behind the row's last
+ * column the highest of each pair's 32. */
+enum { STORE, ADD, SILU_MUL, LOGITS };
 /* Vectors that a tile gives at most. */
 #ifdef DOT_AMX
 #define TILE_MAX AMX_TOKENS
@@ -39,6 +41,17 @@ inline void finish(float16 v, __global float *y, int mode)
     else if (mode == SILU_MUL)
         v = silu16(vload16(0, y)) * v;
     store16(v, y);
+}
+
+/* The highest value, or NaN when one is NaN or +inf. */
+inline float highest16(float16 v)
+{
+    return all(v <= (float16)(MAXFLOAT)) ? max16(v) : NAN;
+}
+
+inline float highest(float a, float b)
+{
+    return a != a || b != b ? NAN : fmax(a, b);
 }
 
 /* Rows 32 pair … of W (`next`: the pair that will be wanted next) by tokens first … end-1, where first is a multiple of 16; y: [token][y_stride]. */
@@ -57,6 +70,7 @@ NOINLINE void multiply(__global const word_t *w, __global const ushort16 *scales
 #endif
     w += (size_t)g * n_blocks * BLOCK_WORDS;
     scales += (size_t)g * n_blocks * BLOCK_SCALES;
+    __global float *maxima = y + n_groups * 16 + pair;
     y += g * 16;
 #ifdef INT8
     const int slices = 2 * BLOCK_WORDS * (int)sizeof(word_t) / 128; /* of weights; then one of scales */
@@ -72,8 +86,12 @@ NOINLINE void multiply(__global const word_t *w, __global const ushort16 *scales
                 const size_t block = (size_t)second * n_blocks;
                 tile_amx(w + block * BLOCK_WORDS, scales + block * BLOCK_SCALES, codes, factors, n_blocks, tiles,
                          second ? next_w : (__global const char *)(w + (size_t)n_blocks * BLOCK_WORDS), out);
-                for (int i = 0; i < n; i++)
-                    finish(out[i], y + (size_t)(t + i) * y_stride + second * 16, mode);
+                for (int i = 0; i < n; i++) {
+                    const size_t row = (size_t)(t + i) * y_stride;
+                    finish(out[i], y + row + second * 16, mode);
+                    if (mode == LOGITS)
+                        maxima[row] = second ? highest(maxima[row], highest16(out[i])) : highest16(out[i]);
+                }
             }
             continue;
         }
@@ -91,10 +109,12 @@ NOINLINE void multiply(__global const word_t *w, __global const ushort16 *scales
         default: TILE(1); break;
         }
         for (int i = 0; i < n; i++) {
-            __global float *to = y + (size_t)(t + i) * y_stride;
-            finish(out[i], to, mode);
+            const size_t row = (size_t)(t + i) * y_stride;
+            finish(out[i], y + row, mode);
             if (both)
-                finish(out[n + i], to + 16, mode);
+                finish(out[n + i], y + row + 16, mode);
+            if (mode == LOGITS)
+                maxima[row] = both ? highest(highest16(out[i]), highest16(out[n + i])) : highest16(out[i]);
         }
     }
 #else
@@ -111,8 +131,12 @@ NOINLINE void multiply(__global const word_t *w, __global const ushort16 *scales
             case 4: TILE(4); break;
             default: TILE(1); break;
             }
-            for (int i = 0; i < n; i++)
-                finish(out[i], y + (size_t)(t + i) * y_stride + second * 16, mode);
+            for (int i = 0; i < n; i++) {
+                const size_t row = (size_t)(t + i) * y_stride;
+                finish(out[i], y + row + second * 16, mode);
+                if (mode == LOGITS)
+                    maxima[row] = second ? highest(maxima[row], highest16(out[i])) : highest16(out[i]);
+            }
         }
     }
 #endif

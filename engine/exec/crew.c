@@ -25,7 +25,7 @@ struct forward_table {
     cl_ulong tokens, tables, decode, prefill, merges, rows;
     cl_int n_layer, n_head, n_kv, n_rot;
     cl_int embd_blocks, heads_blocks, ff_blocks;
-    cl_int qkv_groups, k_at, v_at, embd_groups, ff_groups, logits_groups;
+    cl_int qkv_groups, k_at, v_at, embd_groups, ff_groups, logits_groups, logits_stride;
     cl_int embeds, makes_logits;
     cl_float n_embd, eps, scale;
 };
@@ -128,6 +128,7 @@ static struct forward_table forward_table(const struct crew *c, const struct for
         .embd_groups = (cl_int)l->down.n_groups,
         .ff_groups = (cl_int)l->gate.n_groups,
         .logits_groups = (cl_int)output->n_groups,
+        .logits_stride = (cl_int)f->logits_stride,
         .embeds = c->embeds,
         .makes_logits = c->makes_logits,
         .n_embd = (cl_float)s->n_embd,

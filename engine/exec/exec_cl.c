@@ -250,7 +250,8 @@ static enum weft_rc map_logits(struct exec_cl *x, struct weft_err *err)
         return rc;
     d->mapped_logits = p;
     for (uint32_t i = 0; i < n; i++)
-        x->rows[i] = (struct exec_row){.logits = d->mapped_logits + i * stride};
+        x->rows[i] = (struct exec_row){.logits = d->mapped_logits + i * stride,
+                                       .maxima = d->mapped_logits + i * stride + d->forward.maxima_at};
     return d->ocl.profile ? ocl_finish(&d->ocl, err) : WEFT_OK;
 }
 

@@ -6,7 +6,7 @@ enum weft_rc forward_init(struct ocl *o, struct ops *ops, const struct weights *
                           const struct model_shape *shape, const struct batch *b, struct forward *out,
                           struct weft_err *err)
 {
-    const uint32_t output_rows = (w->tied ? w->embd : w->output).n_groups * REPACK_ROWS;
+    const uint32_t output_groups = (w->tied ? w->embd : w->output).n_groups;
     struct forward f = {.o = o,
                         .ops = ops,
                         .w = w,
@@ -14,7 +14,8 @@ enum weft_rc forward_init(struct ocl *o, struct ops *ops, const struct weights *
                         .embd_stride = round_up(shape->n_embd, REPACK_INPUTS),
                         .heads_stride = round_up(shape->n_head * shape->head_dim, REPACK_INPUTS),
                         .ff_stride = round_up(shape->n_ff, REPACK_INPUTS),
-                        .logits_stride = output_rows};
+                        .maxima_at = output_groups * REPACK_ROWS,
+                        .logits_stride = round_up(output_groups * REPACK_ROWS + (output_groups + 1) / 2, 16)};
     const uint32_t widest = f.ff_stride > f.heads_stride ? f.ff_stride : f.heads_stride;
     const size_t codes = ops->shape.int8 ? (widest > f.embd_stride ? widest : f.embd_stride) : 0;
     const size_t rows = round_up(b->limits.max_tokens, 16) + OPS_SPARE_ROWS,
@@ -170,8 +171,8 @@ static enum weft_rc run_logits(struct forward *f, const struct batch *b, struct 
     enum weft_rc rc = ops_rmsnorm(f->ops, x, &f->w->output_norm, &f->rows, picked, f->shape->n_embd,
                                   f->shape->rms_eps, b->n_rows, err);
     if (!rc)
-        rc =
-            multiply(f, &wanted, f->w->tied ? &f->w->embd : &f->w->output, logits, b->n_rows, OPS_STORE, err);
+        rc = multiply(f, &wanted, f->w->tied ? &f->w->embd : &f->w->output, logits, b->n_rows, OPS_LOGITS,
+                      err);
     return rc;
 }
 

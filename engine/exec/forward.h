@@ -31,6 +31,7 @@ struct forward {
     struct ocl_buf codes, factors;       /* one matrix's input in int8; empty in fp32 */
     struct ocl_buf ff_codes, ff_factors; /* the last matrix's, when another's must stand beside it (crew.h) */
     uint32_t embd_stride, heads_stride, ff_stride, logits_stride; /* floats */
+    uint32_t maxima_at; /* column of a row of logits from which on exec_row.maxima are */
     /* What batch_build made. */
     struct ocl_buf tokens, tables, decode, prefill, merges, rows, partials;
 };

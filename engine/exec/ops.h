@@ -76,7 +76,7 @@ struct ops_merge {
 enum weft_rc ops_embed(struct ops *ops, const struct matrix *m, const struct ocl_buf *tokens, struct rows x,
                        uint32_t n_tokens, struct weft_err *err);
 
-enum ops_mode { OPS_STORE, OPS_ADD, OPS_SILU_MUL }; /* kernels/matmul.cl */
+enum ops_mode { OPS_STORE, OPS_ADD, OPS_SILU_MUL, OPS_LOGITS }; /* kernels/matmul.cl */
 /* y[i] (mode) m x[i], for n rows. */
 enum weft_rc ops_matmul(struct ops *ops, const struct matrix *m, struct rows x, struct rows y, uint32_t n,
                         enum ops_mode mode, struct weft_err *err);

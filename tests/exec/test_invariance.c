@@ -103,6 +103,31 @@ static void launches_one_by_one_give_the_same_bits(void **state)
     free(got);
 }
 
+/* Each row's maxima are those of its logits, by tiles of any size. */
+static void maxima_are_those_of_the_logits(void **state)
+{
+    static const uint32_t counts[] = {1, 7, 16, 64};
+    struct long_run *r = *state;
+    const uint32_t v = r->f.x->info.n_vocab;
+    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        struct plan_item it = {.tokens = r->ids,
+                               .n_tokens = counts[c],
+                               .blocks = r->blocks,
+                               .n_blocks = 4,
+                               .n_logits = counts[c],
+                               .prefill = counts[c] > 1};
+        const struct exec_out out = step(r->f.x, &it, 1);
+        for (uint32_t i = 0; i < out.n_rows; i++) {
+            for (uint32_t at = 0; at < v; at += EXEC_CHUNK) {
+                float max = out.rows[i].logits[at];
+                for (uint32_t j = at; j < at + EXEC_CHUNK && j < v; j++)
+                    max = out.rows[i].logits[j] > max ? out.rows[i].logits[j] : max;
+                assert_memory_equal(&out.rows[i].maxima[at / EXEC_CHUNK], &max, sizeof max);
+            }
+        }
+    }
+}
+
 static void order_of_blocks_doesnt_change_a_bit(void **state)
 {
     struct long_run *r = *state;
@@ -293,6 +318,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_dont_change_a_bit),
         cmocka_unit_test(launches_one_by_one_give_the_same_bits),
+        cmocka_unit_test(maxima_are_those_of_the_logits),
         cmocka_unit_test(order_of_blocks_doesnt_change_a_bit),
         cmocka_unit_test(company_doesnt_change_a_bit),
         cmocka_unit_test(parked_and_copied_blocks_give_the_same_bits),
