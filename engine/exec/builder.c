@@ -41,13 +41,13 @@ static void build(const char *selection, struct ops_shape shape)
     struct ocl o;
     struct ops ops;
     struct ocl_buf scratch;
-    for (int p = DOT_VNNI; shape.int8 && p >= DOT_PLAIN; p--) {
+    for (int p = DOT_AMX; shape.int8 && p >= DOT_PLAIN; p--) {
         shape.dot = (enum dot_path)p;
         if (dot_path_supported(shape.dot))
             break;
     }
     if (ocl_open(selection, 0, false, &o, NULL) || !ocl_is_pocl_cpu(&o) ||
-        ops_create(&o, &shape, -1, NULL, NULL, &ops, NULL) ||
+        ops_create(&o, &shape, -1, &ops, NULL) ||
         ocl_buf_create(&o, SCRATCH_BYTES, "scratch", &scratch, NULL))
         return;
     o.prime_from = SIZE_MAX; /* only counts the launches */
@@ -64,12 +64,14 @@ static void build(const char *selection, struct ops_shape shape)
 /* What the built kernels depend on, as far as this process can know it before it uses OpenCL. */
 static void note_name(const char *selection, const struct ops_shape *s, char out[32])
 {
-    const uint32_t numbers[] = {s->n_head, s->n_head_kv, s->head_dim, s->block_tokens, s->int8};
+    const uint32_t numbers[] = {s->n_head,       s->n_head_kv, s->head_dim,
+                                s->block_tokens, s->int8,      s->layer_type};
     uint64_t h = fnv1a64(FNV1A64_INIT, selection, strlen(selection) + 1);
     for (const struct weft_embedded *f = weft_embedded_kernels; f->name; f++)
         h = fnv1a64(h, f->data, f->size);
     h = fnv1a64(h, numbers, sizeof numbers);
     h = fnv1a64(h, &s->types, sizeof s->types);
+    h = fnv1a64(h, &s->end_types, sizeof s->end_types);
     snprintf(out, 32, "%016" PRIx64 ".built", mix64(h));
 }
 

@@ -30,34 +30,6 @@ struct forward_table {
     cl_float n_embd, eps, scale;
 };
 
-static bool one_type(const struct weights *w, enum quant_type type)
-{
-    for (uint32_t i = 0; i < w->n_layer; i++) {
-        const struct weights_layer *l = &w->layers[i];
-        const struct matrix *all[] = {&l->qkv[0], &l->attn_output, &l->gate, &l->up, &l->down};
-        for (size_t j = 0; j < sizeof all / sizeof *all; j++)
-            if (all[j]->type != type)
-                return false;
-        if (l->n_qkv != 1)
-            return false;
-    }
-    return true;
-}
-
-/* Whether this device and this model can have a crew. */
-static bool usable(const struct forward *f, const struct ops_kv *kv)
-{
-#if defined(__x86_64__)
-    const bool int8 = ops_takes_int8(f->ops, &f->w->layers[0].gate);
-    return f->w->n_layer && strcmp(f->o->info.type, "cpu") == 0 && !f->o->profile && kv->k.host &&
-           f->x.host && one_type(f->w, f->w->layers[0].gate.type) && int8 == f->ops->shape.int8 &&
-           (!int8 || f->shape->head_dim % REPACK_INPUTS == 0);
-#else
-    (void)f, (void)kv;
-    return false; /* untried: the counters' order rests on locked instructions */
-#endif
-}
-
 static cl_ulong at(const struct ocl_buf *b)
 {
     return (cl_ulong)(uintptr_t)b->host;
@@ -147,25 +119,14 @@ static enum weft_rc fill(struct ocl *o, const void *from, size_t bytes, const ch
     return rc ? rc : ocl_finish(o, err);
 }
 
-static enum weft_rc launch(const struct crew *c, const struct forward *f, const struct batch *b,
-                           struct weft_err *err)
+/* Runs it over nothing: it says whether the table's addresses are what the device sees. */
+static enum weft_rc try_out(const struct crew *c, const struct forward *f, bool *works, struct weft_err *err)
 {
-    const cl_int n = (cl_int)c->n, tokens = (cl_int)b->n_tokens, decode = (cl_int)b->n_decode;
-    const cl_int prefill = (cl_int)b->n_prefill, merges = (cl_int)b->n_merges, rows = (cl_int)b->n_rows;
-    const struct ocl_arg args[] = {OCL_BUF(&c->table), OCL_BUF(&c->counters), OCL_BUF(&f->x),
-                                   OCL_ARG(n),         OCL_ARG(tokens),       OCL_ARG(decode),
-                                   OCL_ARG(prefill),   OCL_ARG(merges),       OCL_ARG(rows)};
-    return ocl_launch(f->o, &c->kernel, c->n, 1, args, sizeof args / sizeof *args, err);
-}
-
-/* Runs it over nothing: it is compiled then, and says whether the table's addresses are what the device sees. */
-static enum weft_rc try_out(struct crew *c, const struct forward *f, bool *works, struct weft_err *err)
-{
-    const struct batch nothing = {0};
+    const struct ops_counts nothing = {0};
     cl_int answer = 0;
     enum weft_rc rc = ocl_write(f->o, &c->counters, 0, c->zeros, c->counters.bytes, err);
     if (!rc)
-        rc = launch(c, f, &nothing, err);
+        rc = ops_forward(f->ops, &c->table, &c->counters, &f->x, c->n, &nothing, err);
     if (!rc)
         rc = ocl_read(f->o, &c->counters, c->counters.bytes - sizeof answer, &answer, sizeof answer, err);
     if (!rc)
@@ -174,15 +135,15 @@ static enum weft_rc try_out(struct crew *c, const struct forward *f, bool *works
     return rc;
 }
 
-enum weft_rc crew_create(const struct forward *f, const struct ops_kv *kv, int cache_fd, struct crew *out,
+enum weft_rc crew_create(const struct forward *f, const struct ops_kv *kv, struct crew *out,
                          struct weft_err *err)
 {
     const struct weights *w = f->w;
+    const enum quant_type type = f->ops->shape.layer_type;
     struct crew c = {.n = f->o->info.compute_units};
     *out = (struct crew){0};
-    if (!usable(f, kv))
+    if (!f->ops->forward.kernel || !f->x.host || !kv->k.host)
         return WEFT_OK;
-    const enum quant_type type = w->layers[0].gate.type;
     c.embeds = w->embd.type == type;
     c.makes_logits = (w->tied ? &w->embd : &w->output)->type == type;
     const size_t bytes = (LAYER_PHASES * w->n_layer + OTHER_PHASES) * PHASE_INTS * sizeof(cl_int);
@@ -192,8 +153,6 @@ enum weft_rc crew_create(const struct forward *f, const struct ops_kv *kv, int c
     enum weft_rc rc = layers && c.zeros ? WEFT_OK : weft_err_nomem(err, "the crew's tables", bytes);
     for (uint32_t i = 0; i < w->n_layer && !rc; i++)
         layers[i] = layer_table(&w->layers[i]);
-    if (!rc)
-        rc = ops_forward_program(f->ops, type, cache_fd, &c.program, &c.kernel, err);
     if (!rc)
         rc = fill(f->o, layers, w->n_layer * sizeof *layers, "the layers' table", &c.layers, err);
     if (!rc)
@@ -215,14 +174,13 @@ enum weft_rc crew_create(const struct forward *f, const struct ops_kv *kv, int c
 enum weft_rc crew_run(const struct crew *c, const struct forward *f, const struct batch *b,
                       struct weft_err *err)
 {
+    const struct ops_counts counts = {b->n_tokens, b->n_decode, b->n_prefill, b->n_merges, b->n_rows};
     enum weft_rc rc = ocl_write(f->o, &c->counters, 0, c->zeros, c->counters.bytes, err);
-    return rc ? rc : launch(c, f, b, err);
+    return rc ? rc : ops_forward(f->ops, &c->table, &c->counters, &f->x, c->n, &counts, err);
 }
 
 void crew_destroy(struct ocl *o, struct crew *c)
 {
-    program_kernel_free(&c->kernel);
-    program_close(&c->program);
     ocl_buf_free(o, &c->table);
     ocl_buf_free(o, &c->layers);
     ocl_buf_free(o, &c->counters);

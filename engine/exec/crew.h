@@ -12,18 +12,15 @@
 #include "engine/exec/forward.h"
 
 struct crew {
-    struct program program;
-    struct ocl_kernel kernel;     /* NULL kernel: not used here */
+    uint32_t n;                   /* work-groups; 0: not used here */
     struct ocl_buf table, layers; /* kernels/forward.cl has their structs */
     struct ocl_buf counters;
     uint32_t *zeros;           /* as many bytes as counters */
-    uint32_t n;                /* work-groups */
     bool embeds, makes_logits; /* whether those are in the launch */
 };
 
-/* Builds the kernel and its tables. Where a crew can't be used, *out is zeroed and all is well. `f` and its buffers must
- * outlive it. */
-enum weft_rc crew_create(const struct forward *f, const struct ops_kv *kv, int cache_fd, struct crew *out,
+/* Makes the tables. Where a crew can't be used, *out is zeroed and all is well. `f` and its buffers must outlive it. */
+enum weft_rc crew_create(const struct forward *f, const struct ops_kv *kv, struct crew *out,
                          struct weft_err *err);
 /* Queues the pass. What isn't embedded or made logits of is left to the caller. */
 enum weft_rc crew_run(const struct crew *c, const struct forward *f, const struct batch *b,

@@ -85,10 +85,11 @@ static bool check_multiply(struct check *c, enum dot_path p, float *y)
                                     .head_dim = 16,
                                     .block_tokens = 16,
                                     .types = (uint64_t)1 << c->m.type,
+                                    .layer_type = QUANT_TYPE_LIMIT,
                                     .int8 = true,
                                     .dot = p};
     struct ops ops;
-    if (ops_create(c->o, &shape, -1, NULL, NULL, &ops, NULL))
+    if (ops_create(c->o, &shape, -1, &ops, NULL))
         return false;
     const struct rows x = {&c->x, CHECK_INPUTS, 0}, out = {&c->y, CHECK_ROWS, 0};
     bool good = !ops_quantize(&ops, x, c->m.n_blocks, &c->xq, &c->factors, CHECK_TOKENS, NULL) &&

@@ -21,16 +21,17 @@
 #include "engine/exec/kernel_cache.h"
 #include "engine/exec/pocl_cache.h"
 
-/* What "auto" means: fp32 is exact, so it stays until int8 has been judged on more than one model. */
-static enum weft_rc choose_precision(const char *precision, bool *int8, struct weft_err *err)
+static enum weft_rc choose_precision(struct exec_cl *x, struct weft_err *err)
 {
     static const struct {
         const char *name;
-        bool int8;
-    } known[] = {{"auto", false}, {"fp32", false}, {"int8", true}};
+        bool int8, automatic;
+    } known[] = {{"auto", true, true}, {"fp32", false, false}, {"int8", true, false}};
+    const char *precision = x->cfg.precision;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (!precision || strcmp(precision, known[i].name) == 0) {
-            *int8 = known[i].int8;
+            x->shape.int8 = known[i].int8;
+            x->automatic = known[i].automatic;
             return WEFT_OK;
         }
     }
@@ -117,15 +118,18 @@ static enum weft_rc device_fill(struct exec_cl *x, int cache, struct weft_err *e
         rc = ocl_buf_create(&d->ocl, plane, "the K cache", &d->kv.k, err);
     if (!rc)
         rc = ocl_buf_create(&d->ocl, plane, "the V cache", &d->kv.v, err);
+    tell(x, "building kernels");
     if (!rc)
-        rc = ops_create(&d->ocl, &x->shape, cache, cfg->progress, cfg->progress_ctx, &d->ops, err);
+        rc = ops_create(&d->ocl, &x->shape, cache, &d->ops, err);
     if (!rc)
         rc = weights_load(&d->ocl, x->model, x->base.info.n_ctx, cfg->progress, cfg->progress_ctx,
                           &d->weights, err);
     if (!rc)
         rc = forward_init(&d->ocl, &d->ops, &d->weights, &x->model->shape, &x->batch, &d->forward, err);
     if (!rc)
-        rc = crew_create(&d->forward, &d->kv, cache, &d->crew, err);
+        rc = crew_create(&d->forward, &d->kv, &d->crew, err);
+    if (!rc && !d->crew.n)
+        rc = ops_without_crew(&d->ops, cache, err);
     tell(x, "loading kernels");
     if (!rc)
         rc = ops_prime(&d->ops, &d->forward.x, err);
@@ -135,6 +139,58 @@ static enum weft_rc device_fill(struct exec_cl *x, int cache, struct weft_err *e
 static bool is_pocl(const struct ocl *o)
 {
     return strcmp(o->info.platform, "Portable Computing Language") == 0;
+}
+
+/* Sizes and host memory. */
+static enum weft_rc prepare(struct exec_cl *x, struct weft_err *err)
+{
+    const struct model_shape *s = &x->model->shape;
+    const struct exec_cl_config *cfg = &x->cfg;
+    struct exec_info *info = &x->base.info;
+    x->shape = (struct ops_shape){.n_layer = s->n_layer,
+                                  .n_head = s->n_head,
+                                  .n_head_kv = s->n_head_kv,
+                                  .head_dim = s->head_dim,
+                                  .block_tokens = cfg->block_tokens,
+                                  .types = weights_types(x->model),
+                                  .end_types = weights_end_types(x->model),
+                                  .layer_type = weights_layer_type(x->model),
+                                  .int8 = x->shape.int8};
+    info->n_vocab = s->n_vocab;
+    info->block_tokens = cfg->block_tokens;
+    info->block_bytes = block_bytes(&x->shape);
+    enum weft_rc rc = size_blocks(x, err);
+    if (rc)
+        return rc;
+    const struct batch_limits limits = {.n_vocab = s->n_vocab,
+                                        .n_ctx = info->n_ctx,
+                                        .block_tokens = info->block_tokens,
+                                        .n_blocks = info->n_blocks,
+                                        .max_tokens = cfg->max_tokens,
+                                        .max_items = cfg->max_seqs,
+                                        .max_logits = cfg->max_logits,
+                                        .split_jobs = EXEC_CL_SPLIT_JOBS};
+    rc = batch_init(&x->batch, &limits, err);
+    if (rc)
+        return rc;
+    x->rows = mem_calloc(cfg->max_logits, sizeof *x->rows);
+    x->park = mem_alloc((size_t)info->n_park_slots *
+                        info->block_bytes); /* touched page by page, as slots are used */
+    return x->rows && x->park
+               ? WEFT_OK
+               : weft_err_nomem(err, "parked blocks", (size_t)info->n_park_slots * info->block_bytes);
+}
+
+/* Where int8 would be slow after all: automatically, then, fp32. */
+static enum weft_rc to_fp32(struct exec_cl *x, struct weft_err *err)
+{
+    batch_deinit(&x->batch);
+    mem_free(x->rows);
+    mem_free(x->park);
+    x->rows = NULL;
+    x->park = NULL;
+    x->automatic = x->shape.int8 = false;
+    return prepare(x, err);
 }
 
 /* Everything on the device, from the model's file. On failure nothing is left. PoCL keeps built kernels
@@ -150,11 +206,15 @@ static enum weft_rc device_up(struct exec_cl *x, struct weft_err *err)
     pocl_cache_begin(cfg->cache_dir, cache, &pocl);
     if (pocl.first)
         builder_begin(cfg->device, &x->shape, cache, &builder);
+    enum weft_rc rc = WEFT_OK;
     if (x->shape.int8) {
         tell(x, "trying the processor's int8 instructions");
         x->shape.dot = dot_path_choose(cfg->device, cache);
     }
-    enum weft_rc rc = device_fill(x, cache, err);
+    if (x->automatic && x->shape.dot == DOT_PLAIN)
+        rc = to_fp32(x, err);
+    if (!rc)
+        rc = device_fill(x, cache, err);
     builder_end(&builder, !rc);
     const bool ours = !rc && is_pocl(&d->ocl);
     if (!rc && !ours && cache >= 0) {
@@ -295,7 +355,7 @@ static enum weft_rc cl_step(struct exec *base, const struct plan *plan, struct e
     if (!rc)
         rc = move_blocks(x, plan, &why);
     if (!rc && x->batch.n_tokens)
-        rc = forward_run(&d->forward, d->crew.kernel.kernel ? &d->crew : NULL, &x->batch, &d->kv, &why);
+        rc = forward_run(&d->forward, d->crew.n ? &d->crew : NULL, &x->batch, &d->kv, &why);
     if (!rc)
         rc = map_logits(x, &why);
     if (rc) {
@@ -342,62 +402,23 @@ static void cl_destroy(struct exec *base)
 
 static const struct exec_vtab cl_vtab = {cl_step, cl_recover, cl_destroy};
 
-/* Sizes and host memory. */
-static enum weft_rc prepare(struct exec_cl *x, struct weft_err *err)
-{
-    const struct model_shape *s = &x->model->shape;
-    const struct exec_cl_config *cfg = &x->cfg;
-    struct exec_info *info = &x->base.info;
-    x->shape = (struct ops_shape){.n_layer = s->n_layer,
-                                  .n_head = s->n_head,
-                                  .n_head_kv = s->n_head_kv,
-                                  .head_dim = s->head_dim,
-                                  .block_tokens = cfg->block_tokens,
-                                  .types = weights_types(x->model),
-                                  .int8 = x->shape.int8};
-    info->n_vocab = s->n_vocab;
-    info->block_tokens = cfg->block_tokens;
-    info->block_bytes = block_bytes(&x->shape);
-    enum weft_rc rc = size_blocks(x, err);
-    if (rc)
-        return rc;
-    const struct batch_limits limits = {.n_vocab = s->n_vocab,
-                                        .n_ctx = info->n_ctx,
-                                        .block_tokens = info->block_tokens,
-                                        .n_blocks = info->n_blocks,
-                                        .max_tokens = cfg->max_tokens,
-                                        .max_items = cfg->max_seqs,
-                                        .max_logits = cfg->max_logits,
-                                        .split_jobs = EXEC_CL_SPLIT_JOBS};
-    rc = batch_init(&x->batch, &limits, err);
-    if (rc)
-        return rc;
-    x->rows = mem_calloc(cfg->max_logits, sizeof *x->rows);
-    x->park = mem_alloc((size_t)info->n_park_slots *
-                        info->block_bytes); /* touched page by page, as slots are used */
-    return x->rows && x->park
-               ? WEFT_OK
-               : weft_err_nomem(err, "parked blocks", (size_t)info->n_park_slots * info->block_bytes);
-}
-
 enum weft_rc exec_cl_create(const struct model *model, const struct exec_cl_config *cfg, struct exec **out,
                             struct weft_err *err)
 {
     *out = NULL;
-    bool int8 = false;
-    enum weft_rc rc = choose_precision(cfg->precision, &int8, err);
-    if (!rc)
-        rc = check_model(model, err);
+    enum weft_rc rc = check_model(model, err);
     if (rc)
         return rc;
     struct exec_cl *x = mem_calloc(1, sizeof *x);
     if (!x)
         return weft_err_nomem(err, "executor", sizeof *x);
-    *x = (struct exec_cl){.base = {.v = &cl_vtab}, .model = model, .cfg = *cfg, .shape = {.int8 = int8}};
+    *x = (struct exec_cl){.base = {.v = &cl_vtab}, .model = model, .cfg = *cfg};
     x->cfg.device = x->device_name = mem_strdup(cfg->device ? cfg->device : "auto");
     x->cfg.cache_dir = x->cache_dir = mem_strdup(cfg->cache_dir);
     if (!x->device_name || (cfg->cache_dir && !x->cache_dir))
         rc = weft_err_nomem(err, "executor", sizeof *x);
+    if (!rc)
+        rc = choose_precision(x, err);
     if (!rc)
         rc = prepare(x, err);
     if (!rc)

@@ -147,38 +147,73 @@ static enum weft_rc open_layer_program(struct ops *ops, int cache_fd, struct wef
     return rc;
 }
 
-enum weft_rc ops_forward_program(struct ops *ops, enum quant_type type, int cache_fd, struct program *program,
-                                 struct ocl_kernel *kernel, struct weft_err *err)
+/* Whether a crew may be used: on a CPU, whose work-groups are threads that go on running (kernels/crew.clh); with one text
+ * for all layers; and not where each kernel's time is wanted. */
+static bool may_have_crew(const struct ops *ops)
+{
+#if defined(__x86_64__)
+    const struct ops_shape *s = &ops->shape;
+    return strcmp(ops->o->info.type, "cpu") == 0 && !ops->o->profile && s->layer_type != QUANT_TYPE_LIMIT &&
+           (!s->int8 || (is_quantised(s->layer_type) && s->head_dim % REPACK_INPUTS == 0));
+#else
+    (void)ops;
+    return false; /* untried: the counters' order rests on locked instructions */
+#endif
+}
+
+static enum weft_rc open_forward_program(struct ops *ops, int cache_fd, struct weft_err *err)
 {
     static const char *const last[] = {"crew.clh", "forward.cl", NULL};
     struct program_spec spec = {.name = "forward", .parts = {"common.clh"}};
+    struct program *p;
     size_t which = 0;
-    while (weight_types[which].type != type)
+    while (weight_types[which].type != ops->shape.layer_type)
         which++;
     ops_options(ops->o, &spec);
     add_weight_parts(ops, which, &spec);
     add_layer_parts(ops, &spec);
     add_parts(&spec, last);
-    enum weft_rc rc = program_open(ops->o, &spec, cache_fd, program, err);
-    return rc ? rc : program_kernel(program, "forward", "forward", kernel, err);
+    enum weft_rc rc = open_program(ops, &spec, cache_fd, &p, err);
+    return rc ? rc : program_kernel(p, "forward", "forward", &ops->forward, err);
 }
 
-enum weft_rc ops_create(struct ocl *o, const struct ops_shape *shape, int cache_fd,
-                        void (*progress)(void *ctx, const char *what, double fraction), void *progress_ctx,
-                        struct ops *out, struct weft_err *err)
+/* Types that single launches are wanted for: those that the crew's launch doesn't cover, or all. */
+static uint64_t single_types(const struct ops *ops)
 {
-    const size_t n = sizeof weight_types / sizeof *weight_types;
+    return ops->forward.kernel ? ops->shape.end_types & ~((uint64_t)1 << ops->shape.layer_type)
+                               : ops->shape.types;
+}
+
+/* Programs for single launches that aren't open yet. */
+static enum weft_rc open_singles(struct ops *ops, int cache_fd, struct weft_err *err)
+{
+    const uint64_t types = single_types(ops);
+    enum weft_rc rc = WEFT_OK;
+    if ((types || !ops->forward.kernel) && !ops->rmsnorm.kernel)
+        rc = open_layer_program(ops, cache_fd, err);
+    for (size_t i = 0; i < sizeof weight_types / sizeof *weight_types && !rc; i++)
+        if (types >> weight_types[i].type & 1 && !ops->embed[weight_types[i].type].kernel)
+            rc = open_weight_program(ops, i, cache_fd, err);
+    return rc;
+}
+
+enum weft_rc ops_create(struct ocl *o, const struct ops_shape *shape, int cache_fd, struct ops *out,
+                        struct weft_err *err)
+{
     *out = (struct ops){.o = o, .shape = *shape};
-    enum weft_rc rc = open_layer_program(out, cache_fd, err);
-    for (size_t i = 0; i < n && !rc; i++) {
-        if (progress)
-            progress(progress_ctx, "building kernels", (double)(i + 1) / (double)(n + 1));
-        if (shape->types >> weight_types[i].type & 1)
-            rc = open_weight_program(out, i, cache_fd, err);
-    }
+    enum weft_rc rc = may_have_crew(out) ? open_forward_program(out, cache_fd, err) : WEFT_OK;
+    if (!rc)
+        rc = open_singles(out, cache_fd, err);
     if (rc)
         ops_destroy(out);
     return rc;
+}
+
+enum weft_rc ops_without_crew(struct ops *ops, int cache_fd, struct weft_err *err)
+{
+    program_kernel_free(&ops->forward);
+    ops->forward = (struct ocl_kernel){0};
+    return open_singles(ops, cache_fd, err);
 }
 
 void ops_keep(struct ops *ops, int cache_fd)
@@ -194,7 +229,8 @@ void ops_destroy(struct ops *ops)
         program_kernel_free(&ops->matmul[t]);
     }
     struct ocl_kernel *others[] = {&ops->quantize,         &ops->rmsnorm,           &ops->rope_store,
-                                   &ops->attention_decode, &ops->attention_prefill, &ops->attention_merge};
+                                   &ops->attention_decode, &ops->attention_prefill, &ops->attention_merge,
+                                   &ops->forward};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         program_kernel_free(others[i]);
     for (unsigned i = 0; i < ops->n_programs; i++)
@@ -330,35 +366,69 @@ enum weft_rc ops_attention_merge(struct ops *ops, const struct ocl_buf *partials
     return ocl_launch(ops->o, &ops->attention_merge, ops->shape.n_head, n_jobs, args, N_ARGS(args), err);
 }
 
-enum weft_rc ops_prime(struct ops *ops, const struct ocl_buf *any, struct weft_err *err)
+enum weft_rc ops_forward(struct ops *ops, const struct ocl_buf *table, const struct ocl_buf *counters,
+                         const struct ocl_buf *x, uint32_t n_crew, const struct ops_counts *counts,
+                         struct weft_err *err)
+{
+    const cl_int crew = (cl_int)n_crew, tokens = (cl_int)counts->n_tokens, decode = (cl_int)counts->n_decode;
+    const cl_int prefill = (cl_int)counts->n_prefill, merges = (cl_int)counts->n_merges,
+                 rows = (cl_int)counts->n_rows;
+    const struct ocl_arg args[] = {OCL_BUF(table),   OCL_BUF(counters), OCL_BUF(x),
+                                   OCL_ARG(crew),    OCL_ARG(tokens),   OCL_ARG(decode),
+                                   OCL_ARG(prefill), OCL_ARG(merges),   OCL_ARG(rows)};
+    return ocl_launch(ops->o, &ops->forward, n_crew, 1, args, N_ARGS(args), err);
+}
+
+/* The kernels of weight types in `types`. */
+static enum weft_rc prime_types(struct ops *ops, uint64_t types, const struct ocl_buf *any,
+                                struct weft_err *err)
 {
     const struct rows r = {any, 0, 0};
-    const struct ops_kv kv = {*any, *any};
-    const struct ops_shape shape = ops->shape;
     enum weft_rc rc = WEFT_OK;
-    ops->o->priming = true;
     for (unsigned t = 0; t < QUANT_TYPE_LIMIT && !rc; t++) {
         const struct matrix m = {.type = (enum quant_type)t, .weights = *any, .scales = *any};
-        if (!ops->embed[t].kernel)
+        if (!(types >> t & 1))
             continue;
         rc = ops_embed(ops, &m, any, r, 0, err);
         if (!rc)
             rc = ops_takes_int8(ops, &m) ? ops_matmul_i8(ops, &m, any, any, r, 0, OPS_STORE, err)
                                          : ops_matmul(ops, &m, r, r, 0, OPS_STORE, err);
     }
-    ops->shape.n_head = ops->shape.n_head_kv = 0;
-    if (!rc)
-        rc = ops_rmsnorm(ops, r, any, NULL, r, 0, 1.0f, 0, err);
-    if (!rc)
-        rc = ops_quantize(ops, r, 0, any, any, 0, err);
-    if (!rc)
-        rc = ops_rope_store(ops, r, 0, 0, any, any, 0, r, &kv, 0, 0, err);
+    return rc;
+}
+
+/* The kernels that a layer is made of when it isn't one launch. */
+static enum weft_rc prime_layer(struct ops *ops, const struct ocl_buf *any, struct weft_err *err)
+{
+    const struct rows r = {any, 0, 0};
+    const struct ops_kv kv = {*any, *any};
+    enum weft_rc rc = ops_rope_store(ops, r, 0, 0, any, any, 0, r, &kv, 0, 0, err);
     if (!rc)
         rc = ops_attention(ops, true, r, &kv, any, any, r, any, 0, 0, err);
     if (!rc)
         rc = ops_attention(ops, false, r, &kv, any, any, r, any, 0, 0, err);
+    return rc ? rc : ops_attention_merge(ops, any, any, r, 0, err);
+}
+
+enum weft_rc ops_prime(struct ops *ops, const struct ocl_buf *any, struct weft_err *err)
+{
+    const struct rows r = {any, 0, 0};
+    const struct ops_shape shape = ops->shape;
+    const bool crew = ops->forward.kernel != NULL;
+    const uint64_t types = single_types(ops);
+    enum weft_rc rc = WEFT_OK;
+    ops->o->priming = true;
+    if (crew)
+        rc = ops_forward(ops, any, any, any, 0, &(struct ops_counts){0}, err);
     if (!rc)
-        rc = ops_attention_merge(ops, any, any, r, 0, err);
+        rc = prime_types(ops, types, any, err);
+    ops->shape.n_head = ops->shape.n_head_kv = 0;
+    if (!rc && ops->rmsnorm.kernel)
+        rc = ops_rmsnorm(ops, r, any, NULL, r, 0, 1.0f, 0, err);
+    if (!rc && ops->rmsnorm.kernel && shape.int8)
+        rc = ops_quantize(ops, r, 0, any, any, 0, err);
+    if (!rc && !crew)
+        rc = prime_layer(ops, any, err);
     ops->shape = shape;
     ops->o->priming = false;
     return rc ? rc : ocl_finish(ops->o, err);

@@ -23,7 +23,9 @@ enum {
 /* What the kernels are compiled for. */
 struct ops_shape {
     uint32_t n_layer, n_head, n_head_kv, head_dim, block_tokens;
-    uint64_t types;    /* bit t: weight type t occurs */
+    uint64_t types;             /* bit t: weight type t occurs … */
+    uint64_t end_types;         /* … in the embedding or the output layer */
+    enum quant_type layer_type; /* of all the layers' matrices; QUANT_TYPE_LIMIT where they differ */
     bool int8;         /* products with quantised weights take int8 activations, and the KV cache float16 */
     enum dot_path dot; /* how they are summed */
 };
@@ -36,20 +38,20 @@ struct ops {
     struct ocl_kernel matmul[QUANT_TYPE_LIMIT]; /* matmul_i8 where ops_takes_int8 */
     struct ocl_kernel embed[QUANT_TYPE_LIMIT];
     struct ocl_kernel quantize, rmsnorm, rope_store, attention_decode, attention_prefill, attention_merge;
+    struct ocl_kernel
+        forward; /* all layers in one launch (crew.h); its kernel is NULL where that can't be had */
 };
 
 /* The options that all programs are built with: language version, rounding, LWS. */
 void ops_options(const struct ocl *o, struct program_spec *spec);
-/* Builds all programs. `progress` may be NULL. On failure nothing is left. */
-enum weft_rc ops_create(struct ocl *o, const struct ops_shape *shape, int cache_fd,
-                        void (*progress)(void *ctx, const char *what, double fraction), void *progress_ctx,
-                        struct ops *out, struct weft_err *err);
-/* Launches every kernel once with extents of 0 (each checks them before it touches memory), so that runtimes
+/* Builds the programs that this device and model want. On failure nothing is left. */
+enum weft_rc ops_create(struct ocl *o, const struct ops_shape *shape, int cache_fd, struct ops *out,
+                        struct weft_err *err);
+/* Gives up the launch for a whole pass, and builds what single launches want. */
+enum weft_rc ops_without_crew(struct ops *ops, int cache_fd, struct weft_err *err);
+/* Launches every kernel that will be wanted once with extents of 0 (each checks them before it touches memory), so that runtimes
  * which generate code at the first launch do it now. `any`: a buffer. Waits. */
 enum weft_rc ops_prime(struct ops *ops, const struct ocl_buf *any, struct weft_err *err);
-/* The program of the forward pass as one launch (crew.h), for layers of one weight type. */
-enum weft_rc ops_forward_program(struct ops *ops, enum quant_type type, int cache_fd, struct program *program,
-                                 struct ocl_kernel *kernel, struct weft_err *err);
 /* Writes newly built programs to the cache. */
 void ops_keep(struct ops *ops, int cache_fd);
 void ops_destroy(struct ops *ops); /* zeroed struct allowed */
@@ -116,5 +118,13 @@ enum weft_rc ops_attention(struct ops *ops, bool decode, struct rows q, const st
 size_t ops_partial_floats(const struct ops_shape *s);
 enum weft_rc ops_attention_merge(struct ops *ops, const struct ocl_buf *partials, const struct ocl_buf *jobs,
                                  struct rows out, uint32_t n_jobs, struct weft_err *err);
+
+/* All layers of a batch by n_crew work-groups; table, counters: crew.h. n_tokens 0: only tries the table out. */
+struct ops_counts {
+    uint32_t n_tokens, n_decode, n_prefill, n_merges, n_rows;
+};
+enum weft_rc ops_forward(struct ops *ops, const struct ocl_buf *table, const struct ocl_buf *counters,
+                         const struct ocl_buf *x, uint32_t n_crew, const struct ops_counts *counts,
+                         struct weft_err *err);
 
 #endif

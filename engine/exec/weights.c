@@ -6,9 +6,9 @@
 #include "engine/base/mem.h"
 #include "engine/base/parallel.h"
 
-uint64_t weights_types(const struct model *m)
+static uint64_t layer_types(const struct model *m)
 {
-    uint64_t types = (uint64_t)1 << m->token_embd->type | (uint64_t)1 << m->output->type;
+    uint64_t types = 0;
     for (uint32_t i = 0; i < m->shape.n_layer; i++) {
         const struct model_layer *l = &m->layers[i];
         const struct gguf_tensor *all[] = {l->attn_q,   l->attn_k, l->attn_v,  l->attn_output,
@@ -17,6 +17,25 @@ uint64_t weights_types(const struct model *m)
             types |= (uint64_t)1 << all[t]->type;
     }
     return types;
+}
+
+uint64_t weights_end_types(const struct model *m)
+{
+    return (uint64_t)1 << m->token_embd->type | (uint64_t)1 << m->output->type;
+}
+
+uint64_t weights_types(const struct model *m)
+{
+    return layer_types(m) | weights_end_types(m);
+}
+
+enum quant_type weights_layer_type(const struct model *m)
+{
+    const uint64_t types = layer_types(m);
+    for (unsigned t = 0; t < QUANT_TYPE_LIMIT; t++)
+        if (types == (uint64_t)1 << t)
+            return (enum quant_type)t;
+    return QUANT_TYPE_LIMIT;
 }
 
 /* What loading needs at every turn. */

@@ -31,6 +31,10 @@ struct weights {
 
 /* Bit set of the weight types that occur (ops_shape.types). */
 uint64_t weights_types(const struct model *m);
+/* The same of embedding and output layer alone (ops_shape.end_types). */
+uint64_t weights_end_types(const struct model *m);
+/* The type of all the layers' matrices, or QUANT_TYPE_LIMIT where they differ (ops_shape.layer_type). */
+enum quant_type weights_layer_type(const struct model *m);
 
 /* Reads, packs and uploads everything, on as many threads as the device has cores if it is a CPU, else on all; n_ctx
  * positions of rotary angles. FILE_INVALID where the file was shortened or written to since it was opened. On failure

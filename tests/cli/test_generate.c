@@ -49,7 +49,7 @@ static void a_chat_gives_the_reference_answer(void **state)
     json_decref(r);
     /* Plain text is the reply alone. */
     cli_run(&rig, messages, "generate", "--chat", "-", "--temp", "0", "--repeat-penalty", "1", "-n", "32",
-            NULL);
+            "--precision", "fp32", NULL);
     cli_assert_status(&rig, 0);
     assert_string_equal(rig.r.out, "The capital of France is Paris.\n");
 }

@@ -29,7 +29,8 @@ static const struct ops_shape shape = {.n_layer = 1,
                                        .n_head_kv = 1,
                                        .head_dim = 16,
                                        .block_tokens = 16,
-                                       .types = (uint64_t)1 << QUANT_Q8_0};
+                                       .types = (uint64_t)1 << QUANT_Q8_0,
+                                       .layer_type = QUANT_TYPE_LIMIT};
 
 /* Files below the directory whose names end so. */
 static unsigned count_files(const char *dir, const char *ending)
