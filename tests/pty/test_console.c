@@ -50,8 +50,8 @@ static void two_sessions_stream_at_once(void **state)
     console_does(&con, "to the first\r", "RUNNING");
     console_does(&con, KEY_F2, "SESSIONS 2");
     console_does(&con, "to the second\r", "batch 2/16");
-    console_does(&con, KEY_ALT("1"), "1 to the first");
-    console_does(&con, KEY_ALT("2"), "2 to the second");
+    console_does(&con, KEY_ALT("1"), "1 to the first NORMAL");
+    console_does(&con, KEY_ALT("2"), "2 to the second NORMAL");
     console_does(&con, KEY_ALT("7"), "there is no session 7");
 }
 

@@ -19,6 +19,11 @@
 
 static struct console con;
 
+static void open_80x24(const char *const *args)
+{
+    console_start(&con, &(struct console_options){.rows = 24, .cols = 80, .args = args});
+}
+
 /* One clear at the start; then none but on Ctrl-L and a new size, whatever is drawn; and frames as such. */
 static void pain_01_no_flicker(void **state)
 {
@@ -39,7 +44,7 @@ static void pain_01_no_flicker(void **state)
         {"/stats\r", "time to first token"},
         {"q", "RUNNING"},
     };
-    console_open(&con, console_slow);
+    open_80x24(console_slow);
     assert_int_equal(vt_clears(con.pty.vt), 1);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         console_does(&con, rows[i].keys, rows[i].effect);
@@ -64,7 +69,7 @@ static bool is_as_before(struct console *c, void *before)
 static void pain_02_back_to_80x24(void **state)
 {
     (void)state;
-    console_open(&con, console_fast);
+    open_80x24(console_fast);
     console_does(&con, "hello\r", "64 tokens");
     /* Nothing moves any more: no graphs, and the message on the lowest line is gone. */
     console_does(&con, "/layout chat\r", "layout: chat");
@@ -87,7 +92,7 @@ static void pain_02_resize_storm(void **state)
     enum { SIZES = 500, ROWS = 100, COLS = 300 };
     struct rng rng;
     rng_seed(&rng, 7);
-    console_open(&con, console_slow);
+    open_80x24(console_slow);
     console_does(&con, "hello\r", "RUNNING");
     for (int i = 0; i < SIZES; i++) {
         pty_resize(&con.pty, 1 + (int)rng_below(&rng, ROWS), 1 + (int)rng_below(&rng, COLS));
@@ -252,7 +257,7 @@ static void pain_05_idle_costs_nothing(void **state)
 static void pain_05_streaming_writes_little(void **state)
 {
     (void)state;
-    console_open(&con, console_slow);
+    open_80x24(console_slow);
     console_does(&con, "hello\r", "RUNNING");
     console_wait_step(&con, 20);
     struct share s = measure(3);
@@ -274,7 +279,7 @@ static void pain_05_thirty_two_streams(void **state)
           f);
     fclose(f);
     const char *const args[] = {"demo", file, "--sim", NULL};
-    console_open(&con, args);
+    open_80x24(args);
     remove(file);
     console_sees(&con, "batch 32/32");
     struct share s = measure(4);

@@ -220,7 +220,7 @@ static void chats_are_exported_found_and_loaded(void **state)
 
     console_does(&con, KEY_F2, "SESSIONS 2");
     console_does(&con, "/search AND BOATS\r", "Found: 2"); /* the message, and the title made from it */
-    console_does(&con, KEY_DOWN KEY_ENTER, "1 of rivers");
+    console_does(&con, KEY_DOWN KEY_ENTER, "1 of rivers and boats NORMAL");
     console_does(&con, "/search no such words\r", "found in no session");
     snprintf(line, sizeof line, "/load %s\r", path);
     console_does(&con, line, "loaded:");

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "engine/base/buf.h"
+#include "tests/support/proc.h"
 
 /* Long enough for a busy machine; nothing waits this long when all is well. */
 enum { PATIENCE_MS = 30000, START_MS = 90000, ARGS_MAX = 64 };
@@ -26,20 +27,12 @@ void console_launch(struct console *c, const struct console_options *o)
     static const char *const job_control[] = {"bash", "--norc", "-m", "-c", script};
     const char *argv[ARGS_MAX], *env[ARGS_MAX];
     size_t n = 0, n_env = 0;
-    char state[96], config[96], leaks[160], path[96];
+    char state[96], config[96];
     memset(c, 0, sizeof *c);
     snprintf(c->dir, sizeof c->dir, "/tmp/weft-pty-XXXXXX");
     assert_non_null(mkdtemp(c->dir));
     snprintf(state, sizeof state, "XDG_STATE_HOME=%s", c->dir);
     snprintf(config, sizeof config, "XDG_CONFIG_HOME=%s/config", c->dir);
-    /* Not for the leak sanitizer: readline drops an undo record now and then when commands are cut short (8.2), ncurses
-     * what it allocated for a terminal that it doesn't know. */
-    snprintf(path, sizeof path, "%s/suppressions", c->dir);
-    snprintf(leaks, sizeof leaks, "LSAN_OPTIONS=suppressions=%s:print_suppressions=0", path);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fputs("leak:libreadline\nleak:libncurses\nleak:libtinfo\n", f);
-    fclose(f);
     for (size_t i = 0; o->shell && i < sizeof job_control / sizeof *job_control; i++)
         argv[n++] = job_control[i];
     argv[n++] = o->program ? o->program : CONSOLE_PROGRAM;
@@ -49,8 +42,8 @@ void console_launch(struct console *c, const struct console_options *o)
     }
     argv[n] = NULL;
     const char *const usual[] = {
-        state,      leaks,   config,    "TERM=xterm-256color", "LC_ALL=C.UTF-8", "COLORTERM",
-        "NO_COLOR", "LINES", "COLUMNS", "INPUTRC=/dev/null"};
+        state,      proc_leaks, config,    "TERM=xterm-256color", "LC_ALL=C.UTF-8", "COLORTERM",
+        "NO_COLOR", "LINES",    "COLUMNS", "INPUTRC=/dev/null"};
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
         env[n_env++] = usual[i];
     for (const char *const *e = o->env; e && *e; e++) {
@@ -59,7 +52,7 @@ void console_launch(struct console *c, const struct console_options *o)
     }
     env[n_env] = NULL;
     const struct pty_options options = {
-        .argv = argv, .env = env, .rows = o->rows ? o->rows : 24, .cols = o->cols ? o->cols : 80};
+        .argv = argv, .env = env, .rows = o->rows ? o->rows : 24, .cols = o->cols ? o->cols : 120};
     assert_int_equal(pty_start(&c->pty, &options), 0);
 }
 

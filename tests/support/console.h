@@ -55,8 +55,9 @@ struct console {
 };
 
 struct console_options {
-    const char *program;     /* the binary under test; NULL: CONSOLE_PROGRAM */
-    int rows, cols;          /* 0: 24 × 80 */
+    const char *program; /* the binary under test; NULL: CONSOLE_PROGRAM */
+    int rows,
+        cols; /* 0: 24 × 120, wide enough for all that a busy machine adds to the figures under a reply */
     const char *const *args; /* NULL-terminated; NULL: none */
     const char *const *env;  /* as in struct pty_options, after what console_start sets itself */
     /* Under a shell with job control, which says "stopped" when weft stops, continues it after Enter, and says "done". */
@@ -80,7 +81,7 @@ extern const char *const console_slow[], *const console_fast[];
 void console_launch(struct console *c, const struct console_options *options);
 /* The same, and waits for READY. */
 void console_start(struct console *c, const struct console_options *options);
-/* The same, with 24 × 80 and nothing else. */
+/* The same, with nothing else. */
 void console_open(struct console *c, const char *const *args);
 /* Ends it if it still runs, removes its directories. */
 void console_end(struct console *c);

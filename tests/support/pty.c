@@ -248,10 +248,11 @@ static bool schedule_of(const char *path, unsigned long long *ran, unsigned long
     return read;
 }
 
-double pty_cpu_seconds(const struct pty *p, bool first_alone)
+/* Both for the child: all its threads that still live, or the first alone. */
+static void schedule_of_child(const struct pty *p, bool first_alone, double *ran_ns, double *waited_ns)
 {
     char path[300];
-    double ns = 0;
+    *ran_ns = *waited_ns = 0;
     snprintf(path, sizeof path, "/proc/%d/task", (int)p->pid);
     DIR *tasks = opendir(path);
     for (const struct dirent *t; tasks && (t = readdir(tasks));) {
@@ -259,20 +260,27 @@ double pty_cpu_seconds(const struct pty *p, bool first_alone)
         if (t->d_name[0] == '.' || (first_alone && atoi(t->d_name) != (int)p->pid))
             continue;
         snprintf(path, sizeof path, "/proc/%d/task/%.32s/schedstat", (int)p->pid, t->d_name);
-        if (schedule_of(path, &ran, &waited))
-            ns += (double)ran;
+        if (schedule_of(path, &ran, &waited)) {
+            *ran_ns += (double)ran;
+            *waited_ns += (double)waited;
+        }
     }
     if (tasks)
         closedir(tasks);
-    return ns / 1e9;
+}
+
+double pty_cpu_seconds(const struct pty *p, bool first_alone)
+{
+    double ran, waited;
+    schedule_of_child(p, first_alone, &ran, &waited);
+    return ran / 1e9;
 }
 
 double pty_waited_ms(const struct pty *p)
 {
-    char path[64];
-    unsigned long long ran, theirs = 0, ours = 0;
-    snprintf(path, sizeof path, "/proc/%d/task/%d/schedstat", (int)p->pid, (int)p->pid);
-    schedule_of(path, &ran, &theirs);
-    schedule_of("/proc/self/schedstat", &ran, &ours);
-    return (double)(theirs + ours) / 1e6;
+    unsigned long long our_ran, ours = 0;
+    double ran, theirs;
+    schedule_of_child(p, false, &ran, &theirs);
+    schedule_of("/proc/self/schedstat", &our_ran, &ours);
+    return (theirs + (double)ours) / 1e6;
 }

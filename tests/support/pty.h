@@ -61,7 +61,8 @@ bool pty_wait_exit(struct pty *p, int timeout_ms);
 bool pty_modes_restored(struct pty *p);
 /* CPU seconds that the child's threads have used (those that still live), or its first thread alone. */
 double pty_cpu_seconds(const struct pty *p, bool first_alone);
-/* Milliseconds that the child's first thread and this one have been ready to run, and no processor was free for them. */
+/* Milliseconds that the child's threads and this one have been ready to run, and no processor was free for them: next to
+ * nothing on a machine that has nothing else to do. (All threads, as one may hold what another waits for.) */
 double pty_waited_ms(const struct pty *p);
 /* Monotonic milliseconds. */
 double pty_now_ms(void);
