@@ -128,6 +128,7 @@ void app_store_import(struct app *a, struct session *s, const struct store_chat 
     s->saved = store_session_create(a->store, &chat->settings, chat);
     if (!s->saved || !session_restore(s, chat))
         app_toast(a, TOAST_ERROR, "out of memory for session %u: it isn't whole", s->number);
+    s->paused = s->cut = false; /* it may have been where it comes from */
     if (chat->draft)
         editor_set(chat->draft, strlen(chat->draft));
 }

@@ -209,7 +209,7 @@ static void moments(void **state)
     check_screen("failed-80x24.txt", 80, 24);
 }
 
-/* A moment gone by, a frozen engine, memory at its limits, a demonstration, sessions paused and unread. */
+/* A moment gone by, a frozen engine, memory at its limits, a demonstration, sessions paused, unread and branched off. */
 static void states_of_the_screen(void **state)
 {
     (void)state;
@@ -247,6 +247,8 @@ static void states_of_the_screen(void **state)
     scene.sessions[3].paused = true;
     scene.sessions[3].busy = false;
     scene.sessions[4].n_unread = 3;
+    scene.sessions[1].branch = scene.sessions[4].branch = true;
+    scene.sessions[1].branch_of = 1; /* the other's isn't open */
     scene.sessions[5].title = "session 6"; /* its number says so already */
     scene.sessions[5].failed = false;
     check_screen("demo-120x36.txt", 120, 36);
