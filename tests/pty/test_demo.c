@@ -152,8 +152,9 @@ static void demo_plays_in_a_running_console(void **state)
     console_does(&con, KEY_ENTER, "One chat, alone");
     console_sees(&con, "2 alone");
     console_sees(&con, "a weaver");
-    console_undoes(&con, "/demo aging\r", "One chat, alone"); /* in its place */
-    console_sees(&con, "stopped");
+    console_does(&con, "/demo aging\r", "One seat."); /* in its place */
+    assert_false(console_shows(&con, "One chat, alone"));
+    console_does(&con, KEY_ALT("2"), "stopped · ");
 }
 
 /* Runs the file through weft replay: what it says of it. */
