@@ -57,7 +57,7 @@ void act_edit(struct app *a, const char *args)
     app_focus(a, PANE_INPUT);
     app_edit_message(s->turns[question].text);
     s->edits = question + 1;
-    app_toast(a, TOAST_INFO, "Enter asks this instead, and forgets what followed; Esc leaves it as it was");
+    app_toast(a, TOAST_INFO, "Enter asks this instead and forgets what followed; Esc leaves it");
 }
 
 bool act_leave_edit(struct app *a)

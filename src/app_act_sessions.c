@@ -36,10 +36,9 @@ void act_fork(struct app *a, const char *args)
     }
     app_store_branch(a, s, from);
     app_toast(a, TOAST_INFO, "branched off session %u%s", from->number,
-              question ? "; its last question, unanswered so far, is in the input line"
-              : session_busy(from) && from->reply.len
-                  ? ", in the midst of its reply: /continue goes on with it here"
-                  : "");
+              question                                ? "; its open question is in the input line"
+              : session_busy(from) && from->reply.len ? " in mid-reply: /continue goes on with it here"
+                                                      : "");
     if (question)
         app_edit_message(question);
 }

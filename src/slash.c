@@ -18,7 +18,7 @@ static const struct setting {
     {"temperature", REAL, offsetof(struct sampling, temperature), "0: always the likeliest token"},
     {"top_k", COUNT, offsetof(struct sampling, top_k), "only the k likeliest; 0: all"},
     {"top_p", REAL, offsetof(struct sampling, top_p), "only the likeliest that make up p; 1: off"},
-    {"min_p", REAL, offsetof(struct sampling, min_p), "only those at least p as likely as the best; 0: off"},
+    {"min_p", REAL, offsetof(struct sampling, min_p), "at least p as likely as the best; 0: off"},
     {"repeat_penalty", REAL, offsetof(struct sampling, repeat_penalty), "against repetition; 1: off"},
     {"presence_penalty", REAL, offsetof(struct sampling, presence_penalty), "against what was said; 0: off"},
     {"frequency_penalty", REAL, offsetof(struct sampling, frequency_penalty),
@@ -41,8 +41,7 @@ void slash_run(struct app *a, const char *line)
     enum action action = keymap_slash(line, word);
     char trimmed[4096];
     if (action == ACTION_NONE) {
-        app_toast(a, TOAST_ERROR,
-                  "unknown command %.*s; /help lists them, and // sends a message that begins with /",
+        app_toast(a, TOAST_ERROR, "unknown command %.*s: /help lists them, // begins a message with /",
                   (int)(word < 64 ? word : 64), line);
         return;
     }
