@@ -234,8 +234,7 @@ static struct share measure(double seconds)
     struct pty *p = &con.pty;
     struct share s = {pty_cpu_seconds(p, false), pty_cpu_seconds(p, true), vt_bytes(p->vt), vt_frames(p->vt)};
     const double from = pty_now_ms();
-    while (pty_now_ms() < from + seconds * 1e3)
-        pty_pump(p, 50);
+    pty_read_for(p, seconds * 1e3);
     const double took = (pty_now_ms() - from) / 1e3;
     return (struct share){(pty_cpu_seconds(p, false) - s.all) / took * 100,
                           (pty_cpu_seconds(p, true) - s.own) / took * 100, vt_bytes(p->vt) - s.bytes,

@@ -91,6 +91,19 @@ static double cost_of_tokens(long from, long to)
     return (pty_cpu_seconds(&con.pty, true) - cpu) * 1e6 / (double)(console_step(&con) - from);
 }
 
+/* The best of three, as frames are shared by fewer tokens while the engine is kept from the processor. */
+static double least_cost_from(long from)
+{
+    enum { TRIES = 3, TOKENS = 700 };
+    double least = cost_of_tokens(from, from + TOKENS);
+    for (int i = 1; i < TRIES; i++) {
+        from += TOKENS;
+        const double cost = cost_of_tokens(from, from + TOKENS);
+        least = cost < least ? cost : least;
+    }
+    return least;
+}
+
 /* 64 KB are some 11,000 tokens. */
 static void pain_08_long_replies_cost_no_more(void **state)
 {
@@ -110,8 +123,8 @@ static void pain_08_long_replies_cost_no_more(void **state)
     console_open(&con, args);
     console_does(&con, "/layout chat\r", "layout: chat");
     console_does(&con, "hello\r", "RUNNING");
-    const double small = cost_of_tokens(100, 1500), large = cost_of_tokens(11500, 12900);
-    print_message("a token costs the console %.1f us within 8 KB, %.1f us beyond 64 KB\n", small, large);
+    const double small = least_cost_from(100), large = least_cost_from(11500);
+    print_message("a token costs the console %.1f us within 14 KB, %.1f us beyond 64 KB\n", small, large);
     assert_true(large <= 2 * small);
 }
 
@@ -251,8 +264,7 @@ static void pain_12_kill_9_costs_less_than_a_second(void **state)
     console_does(&con, "count for me\r", "RUNNING");
     console_wait_step(&con, 100);
     reply_text(saved, sizeof saved); /* what must be there: all that is a second old */
-    for (double until = pty_now_ms() + 1000; pty_now_ms() < until;)
-        pty_pump(&con.pty, 50);
+    pty_read_for(&con.pty, 1000);
     kill(con.pty.pid, SIGKILL);
     assert_true(pty_wait_exit(&con.pty, 5000));
     console_end(&con);

@@ -143,6 +143,14 @@ ssize_t pty_pump(struct pty *p, int timeout_ms)
     return (ssize_t)fed;
 }
 
+void pty_read_for(struct pty *p, double ms)
+{
+    const double end = pty_now_ms() + ms;
+    for (double left = ms; left > 0; left = end - pty_now_ms())
+        if (pty_pump(p, (int)left + 1) < 0)
+            return; /* the program has ended */
+}
+
 bool pty_settle(struct pty *p, int quiet_ms, int timeout_ms)
 {
     double end = pty_now_ms() + timeout_ms;

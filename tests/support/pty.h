@@ -44,6 +44,8 @@ void pty_resize(struct pty *p, int rows, int cols);
 /* Reads what comes within timeout_ms, returning at the first bytes and never beyond the end of a frame, so that none goes by
  * unseen; the number of bytes, 0 on timeout, -1 when the terminal is closed. */
 ssize_t pty_pump(struct pty *p, int timeout_ms);
+/* Reads for that long, where a time is what the test is about. */
+void pty_read_for(struct pty *p, double ms);
 /* Reads until the program has written nothing for quiet_ms; false when it still writes after timeout_ms. For "nothing more is
  * written"; what a test waits for is a condition, below. */
 bool pty_settle(struct pty *p, int quiet_ms, int timeout_ms);
