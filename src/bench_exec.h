@@ -30,7 +30,7 @@ struct bench_kernel {
     double total_us;
 };
 
-/* The steps of one row and, when profiling, the time of each kernel in them, by phase. */
+/* The steps of one row, and the time of each kernel in them, by phase. */
 struct bench_record {
     struct bench_step *steps;
     size_t n_steps, cap_steps;

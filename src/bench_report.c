@@ -31,7 +31,7 @@ struct bench_cost bench_cost_of(const struct model *m, const struct exec_info *i
 struct phase_sum {
     size_t n_steps;
     double us, inside_us, tokens; /* inside_us: in the executor */
-    double kernel_us, matrix_us;  /* when profiling */
+    double kernel_us, matrix_us;  /* on the device */
 };
 
 static bool is_matrix_kernel(const struct bench_kernel *k)
@@ -61,9 +61,10 @@ static struct phase_sum sum_phase(const struct bench_record *r, enum bench_phase
 
 struct figures {
     double prefill_tps, decode_tps, step_ms;
-    double roofline;     /* of the speed that a decode step could have */
-    double weights_read; /* of the read bandwidth, if a decode step only read the weights */
-    double between;      /* of a decode step, outside the executor: scheduling, sampling, events */
+    double roofline;        /* of the speed that a decode step could have */
+    double weights_read;    /* of the read bandwidth, if a decode step only read the weights */
+    double outside_kernels; /* of a decode step: planning, launching, waiting, sampling, events */
+    double between;         /* of a decode step, outside the executor: that without launching and waiting */
     size_t decode_steps;
 };
 
@@ -95,6 +96,7 @@ static struct figures figures_of(const struct bench_report *r, const struct benc
         .step_ms = step_s * 1e3,
         .roofline = floor_s(r, row) / step_s,
         .weights_read = r->cost.weight_bytes / step_s / (row->peaks.read_gbs * 1e9),
+        .outside_kernels = 1 - decode.kernel_us / decode.us,
         .between = 1 - decode.inside_us / decode.us,
         .decode_steps = decode.n_steps,
     };
@@ -171,13 +173,14 @@ static json_t *peaks_json(const struct exec_cl_peaks *p)
 static json_t *row_json(const struct bench_report *r, const struct bench_row *row)
 {
     struct figures f = figures_of(r, row);
-    return json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "batch",
+    return json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "batch",
                      (json_int_t)row->batch, "prompt", (json_int_t)row->prompt, "prefill_tps",
                      cli_json_number(f.prefill_tps), "decode_tps", cli_json_number(f.decode_tps), "step_ms",
                      cli_json_number(f.step_ms), "roofline", cli_json_number(f.roofline), "weights_read",
-                     cli_json_number(f.weights_read), "between_steps", cli_json_number(f.between),
-                     "kept_rate", cli_json_number(kept_rate(r, row)), "decode_steps",
-                     (json_int_t)f.decode_steps, "peaks", peaks_json(&row->peaks));
+                     cli_json_number(f.weights_read), "outside_kernels", cli_json_number(f.outside_kernels),
+                     "between_steps", cli_json_number(f.between), "kept_rate",
+                     cli_json_number(kept_rate(r, row)), "decode_steps", (json_int_t)f.decode_steps, "peaks",
+                     peaks_json(&row->peaks));
 }
 
 static json_t *phase_json(const struct bench_report *r, const struct bench_row *row, unsigned phase)
@@ -217,15 +220,15 @@ json_t *bench_report_json(const struct bench_report *r)
 
 static void print_rows(const struct bench_report *r)
 {
-    printf("%6s %6s %14s %14s %9s %9s %13s %14s %10s\n", "prompt", "batch", "prefill tok/s", "decode tok/s",
-           "step ms", "roofline", "weights read", "between steps", "kept rate");
+    printf("%6s %6s %14s %14s %9s %9s %13s %16s %10s\n", "prompt", "batch", "prefill tok/s", "decode tok/s",
+           "step ms", "roofline", "weights read", "outside kernels", "kept rate");
     for (size_t i = 0; i < r->n_rows; i++) {
         const struct bench_row *row = &r->rows[i];
         struct figures f = figures_of(r, row);
         double kept = kept_rate(r, row);
-        printf("%6u %6u %14.1f %14.1f %9.2f %7.0f %% %11.0f %% %12.1f %%", row->prompt, row->batch,
+        printf("%6u %6u %14.1f %14.1f %9.2f %7.0f %% %11.0f %% %14.1f %%", row->prompt, row->batch,
                f.prefill_tps, f.decode_tps, f.step_ms, 100 * f.roofline, 100 * f.weights_read,
-               100 * f.between);
+               100 * f.outside_kernels);
         if (isnan(kept))
             printf("\n");
         else

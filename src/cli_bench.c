@@ -210,8 +210,10 @@ static enum weft_rc run_rows(struct bench *b, struct weft_err *err)
 static enum weft_rc measure(struct bench *b, struct weft_err *err)
 {
     struct cli *cli = b->cli;
-    struct engine_setup_options setup = {
-        .profile = cli->opt.profile, .loaded = bench_exec_wrap, .ctx = &b->log};
+    struct engine_setup_options setup = {.profile = cli->opt.profile ? EXEC_CL_PROFILE_KERNELS
+                                                                     : EXEC_CL_PROFILE_LAUNCHES,
+                                         .loaded = bench_exec_wrap,
+                                         .ctx = &b->log};
     enum weft_rc rc = parse_numbers("batch", cli->opt.batch ? cli->opt.batch : "1,4,8,16,32", "batch sizes",
                                     BATCH_LIMIT, &b->batches, err);
     if (rc == WEFT_OK)
@@ -266,17 +268,17 @@ const struct cli_verb cli_bench = {
     .name = "bench",
     .operands = "",
     .summary = "Measure the speed of this model on this device.",
-    .details =
-        "For each prompt length and batch size: prefill and decode in tokens a second, the length of a "
-        "decode "
-        "step, what fraction of this device's own roofline (its peaks, measured just before and after the "
-        "row) "
-        "and of its read bandwidth a decode step reaches, how much of it passes between the executor's "
-        "steps, "
-        "and what longer prompts leave of the rate with the shortest. Prompts are random and distinct, the "
-        "prefix cache is off, tokens are sampled as in a chat.\n\n"
-        "With --compare, OpenVINO GenAI and llama.cpp do the same work on the same file; "
-        "tests/bench/peers.py --setup installs them.",
+    .details = "For each prompt length and batch size: prefill and decode in tokens a second, the length of "
+               "a decode step, "
+               "what fraction of this device's own roofline (its peaks, measured just before and after the "
+               "row) and of its "
+               "read bandwidth it reaches, how much of it passes outside kernels, and what longer prompts "
+               "leave of the "
+               "rate with the shortest. Prompts are random and distinct, the prefix cache is off, tokens are "
+               "sampled as "
+               "in a chat.\n\n"
+               "With --compare, OpenVINO GenAI and llama.cpp do the same work on the same file; "
+               "tests/bench/peers.py --setup installs them.",
     .options = options,
     .run = run_bench,
 };

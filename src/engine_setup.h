@@ -8,13 +8,14 @@
 #include <stdbool.h>
 
 #include "engine/engine.h"
+#include "engine/exec/exec_cl.h"
 #include "src/config.h"
 
 struct engine_setup_options {
     bool sim;        /* the simulated executor: no model file, no device */
     bool all_logits; /* steps may return logits of every prompt position: for requests with `score` */
-    bool profile;    /* keep per-kernel times */
-    int nice;        /* of the engine, as in engine_config */
+    enum exec_cl_profile_mode profile;
+    int nice; /* of the engine, as in engine_config */
     /* Called on the engine thread when the executor has been made, before the engine sees it; may be NULL. It
      * may replace *x by an executor of its own that wraps it; on failure *x stays the caller's to destroy.
      * `model` is NULL under simulation. */

@@ -11,6 +11,13 @@
 #include "engine/exec/exec.h"
 #include "engine/model/model.h"
 
+/* Which times are kept (exec_cl_profile). */
+enum exec_cl_profile_mode {
+    EXEC_CL_PROFILE_OFF,
+    EXEC_CL_PROFILE_KERNELS, /* each kernel's: they are then launched one by one, also where one launch would do (crew.h) */
+    EXEC_CL_PROFILE_LAUNCHES /* each launch's, as it is made without profiling */
+};
+
 struct exec_cl_config {
     const char *device;    /* "auto", an index "0", or part of a device's or platform's name */
     const char *precision; /* "auto", "fp32", "int8" */
@@ -21,11 +28,11 @@ struct exec_cl_config {
     uint32_t block_tokens;
     uint32_t n_blocks; /* 0: from kv_bytes */
     uint64_t kv_bytes;
-    uint64_t park_bytes; /* host area for parked blocks */
-    uint32_t max_tokens; /* most tokens a step (scheduler.max_batch_tokens) */
-    uint32_t max_seqs;   /* most items a step */
-    uint32_t max_logits; /* most logits rows a step (≥ max_seqs) */
-    bool profile;        /* keep per-kernel times (bench --profile) */
+    uint64_t park_bytes;               /* host area for parked blocks */
+    uint32_t max_tokens;               /* most tokens a step (scheduler.max_batch_tokens) */
+    uint32_t max_seqs;                 /* most items a step */
+    uint32_t max_logits;               /* most logits rows a step (≥ max_seqs) */
+    enum exec_cl_profile_mode profile; /* for bench */
     /* Told what is being done, for the screen; may be NULL. Called on the calling thread. */
     void (*progress)(void *ctx, const char *what, double fraction);
     void *progress_ctx;
@@ -61,7 +68,7 @@ struct exec_cl_profile_row {
     uint64_t calls;
     double total_us;
 };
-/* Sums since the last call, when the executor was made with `profile`. Returns the number of rows (owned by x). */
+/* Sums since the last call, by kernel, when the executor was made with `profile`. Returns the number of rows (owned by x). */
 unsigned exec_cl_profile(struct exec *x, const struct exec_cl_profile_row **rows);
 
 #endif

@@ -96,8 +96,8 @@ enum weft_rc ocl_error(struct weft_err *err, const char *call, cl_int e)
     return WEFT_INTERNAL_ERROR;
 }
 
-enum weft_rc ocl_open(const char *selection, uint32_t threads, bool profile, struct ocl *out,
-                      struct weft_err *err)
+enum weft_rc ocl_open(const char *selection, uint32_t threads, enum exec_cl_profile_mode profile,
+                      struct ocl *out, struct weft_err *err)
 {
     struct ocl o = {.profile = profile};
     enum weft_rc rc = devices_choose(selection, &o.platform, &o.device, &o.info, err);

@@ -32,14 +32,14 @@ struct ocl {
     cl_command_queue queue;
     struct exec_cl_device info;
     char platform_version[128];
-    bool host_memory;      /* buffers live in host memory */
-    bool correct_divide;   /* divisions and roots can be rounded correctly */
-    unsigned local_size;   /* work-items a group: 1 on a CPU */
-    struct hostmem memory; /* where buffers are cut from when host_memory */
-    uint64_t allocated;    /* bytes of all buffers alive */
-    bool profile;          /* time every launch */
-    bool priming;          /* launches of nothing launch one work-item all the same: see ops_prime */
-    size_t n_primed;       /* launches while priming so far … */
+    bool host_memory;                  /* buffers live in host memory */
+    bool correct_divide;               /* divisions and roots can be rounded correctly */
+    unsigned local_size;               /* work-items a group: 1 on a CPU */
+    struct hostmem memory;             /* where buffers are cut from when host_memory */
+    uint64_t allocated;                /* bytes of all buffers alive */
+    enum exec_cl_profile_mode profile; /* other than OFF: every launch is timed */
+    bool priming;      /* launches of nothing launch one work-item all the same: see ops_prime */
+    size_t n_primed;   /* launches while priming so far … */
     size_t prime_from; /* … of which the first ones are only counted, for a second process builds those */
     struct ocl_timed *timed; /* launches since the last wait, when profiling */
     size_t n_timed, cap_timed;
@@ -61,8 +61,8 @@ struct ocl_kernel {
 };
 
 /* Opens the device that `selection` names, or a part of it with so many cores (exec_cl_config.device, .threads). */
-enum weft_rc ocl_open(const char *selection, uint32_t threads, bool profile, struct ocl *out,
-                      struct weft_err *err);
+enum weft_rc ocl_open(const char *selection, uint32_t threads, enum exec_cl_profile_mode profile,
+                      struct ocl *out, struct weft_err *err);
 void ocl_close(struct ocl *o); /* zeroed struct allowed */
 
 /* The device is a CPU and the runtime PoCL. */

@@ -77,7 +77,7 @@ struct tiny {
 
 enum { N_TOKENS = 20 };
 
-static void open_tiny(struct tiny *t, uint32_t threads, bool profile)
+static void open_tiny(struct tiny *t, uint32_t threads, enum exec_cl_profile_mode profile)
 {
     struct gguf_build b;
     const struct gguf_tiny shape = GGUF_TINY_DEFAULT;
@@ -172,10 +172,10 @@ static void threads_are_the_cores_that_work(void **state)
         print_message("%s isn't a CPU: it isn't parted\n", all.name);
         return;
     }
-    open_tiny(&t, 1, false);
+    open_tiny(&t, 1, EXEC_CL_PROFILE_OFF);
     assert_int_equal(busy_threads(t.x), 1);
     close_tiny(&t);
-    open_tiny(&t, 0, false); /* in the same process: all again */
+    open_tiny(&t, 0, EXEC_CL_PROFILE_OFF); /* in the same process: all again */
     const unsigned busy = busy_threads(t.x);
     close_tiny(&t);
     print_message("of %u cores %u worked\n", (unsigned)all.compute_units, busy);
@@ -204,36 +204,53 @@ static void a_part_has_as_many_cores_as_asked_for(void **state)
     ocl_close(&whole);
 }
 
+/* Of one step over a prompt: the launches of each kernel by their times' rows; *matmuls: those of the matrix product. */
+static uint64_t timed_launches(struct tiny *t, uint64_t *matmuls)
+{
+    struct weft_err err = {0};
+    struct exec_out out;
+    const struct exec_cl_profile_row *rows;
+    uint32_t ids[N_TOKENS], blocks[2] = {1, 0};
+    uint64_t calls = 0;
+    exec_cl_profile(t->x, &rows); /* what came before */
+    for (uint32_t i = 0; i < N_TOKENS; i++)
+        ids[i] = i;
+    struct plan_item it = {
+        .tokens = ids, .n_tokens = N_TOKENS, .blocks = blocks, .n_blocks = 2, .n_logits = 1};
+    struct plan plan = {.step = 1, .items = &it, .n_items = 1};
+    assert_int_equal(exec_step(t->x, &plan, &out, &err), WEFT_OK);
+    unsigned n = exec_cl_profile(t->x, &rows);
+    *matmuls = 0;
+    for (unsigned i = 0; i < n; i++) {
+        assert_true(rows[i].calls > 0 && rows[i].total_us >= 0);
+        calls += rows[i].calls;
+        if (strcmp(rows[i].kernel, "matmul") == 0)
+            *matmuls = rows[i].calls;
+    }
+    assert_int_equal(exec_cl_profile(t->x, &rows), 0);
+    return calls;
+}
+
 static void peaks_and_profile(void **state)
 {
     struct tiny t;
     const struct gguf_tiny shape = GGUF_TINY_DEFAULT;
     struct weft_err err = {0};
     struct exec_cl_peaks peaks;
-    struct exec_out out;
-    const struct exec_cl_profile_row *rows;
-    uint32_t ids[N_TOKENS], blocks[2] = {1, 0};
+    uint64_t matmuls;
     (void)state;
-    open_tiny(&t, 0, true);
+    open_tiny(&t, 0, EXEC_CL_PROFILE_KERNELS);
     assert_int_equal(exec_cl_peaks(t.x, &peaks, &err), WEFT_OK);
     assert_true(peaks.fma_gflops > 1 && peaks.read_gbs > 0.1);
-
-    exec_cl_profile(t.x, &rows); /* what came before */
-    for (uint32_t i = 0; i < N_TOKENS; i++)
-        ids[i] = i;
-    struct plan_item it = {
-        .tokens = ids, .n_tokens = N_TOKENS, .blocks = blocks, .n_blocks = 2, .n_logits = 1};
-    struct plan plan = {.step = 1, .items = &it, .n_items = 1};
-    assert_int_equal(exec_step(t.x, &plan, &out, &err), WEFT_OK);
-    unsigned n = exec_cl_profile(t.x, &rows);
-    uint64_t matmuls = 0;
-    for (unsigned i = 0; i < n; i++) {
-        assert_true(rows[i].calls > 0 && rows[i].total_us >= 0);
-        if (strcmp(rows[i].kernel, "matmul") == 0)
-            matmuls = rows[i].calls;
-    }
+    const uint64_t one_by_one = timed_launches(&t, &matmuls);
     assert_int_equal(matmuls, shape.n_layer * 5 + 1); /* docs/performance.md */
-    assert_int_equal(exec_cl_profile(t.x, &rows), 0);
+    close_tiny(&t);
+    open_tiny(&t, 0, EXEC_CL_PROFILE_LAUNCHES);
+    const uint64_t as_made = timed_launches(&t, &matmuls);
+    assert_true(as_made > 0 && as_made <= one_by_one);
+    close_tiny(&t);
+    open_tiny(&t, 0, EXEC_CL_PROFILE_OFF);
+    assert_int_equal(timed_launches(&t, &matmuls), 0);
     close_tiny(&t);
 }
 

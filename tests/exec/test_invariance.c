@@ -92,7 +92,7 @@ static void launches_one_by_one_give_the_same_bits(void **state)
     struct weft_err err = {0};
     const struct exec_cl_profile_row *rows;
     float *got = calloc((size_t)LONG * v, sizeof *got);
-    cfg.profile = true;
+    cfg.profile = EXEC_CL_PROFILE_KERNELS;
     if (exec_cl_create(r->f.model, &cfg, &timed, &err))
         fail_msg("%s", err.message);
     run_alone(timed, r->ids, LONG, 64, r->blocks, got);
