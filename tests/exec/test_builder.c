@@ -1,5 +1,6 @@
 /* The child that builds kernels on a second core. This process never uses OpenCL itself, as a child of one that did lacks the
  * runtime's threads. */
+#include <dirent.h>
 #include <errno.h>
 #include <fts.h>
 #include <setjmp.h>
@@ -32,6 +33,39 @@ static const struct ops_shape shape = {.n_layer = 1,
                                        .types = (uint64_t)1 << QUANT_Q8_0,
                                        .layer_type = QUANT_TYPE_LIMIT};
 
+/* A cache directory, as a process finds it that hasn't used PoCL yet. */
+struct place {
+    char dir[64];
+    int fd;
+    struct pocl_cache cache;
+};
+
+static int open_place(void **state)
+{
+    static struct place p;
+    p = (struct place){.dir = "/tmp/weft-builder-XXXXXX"};
+    unsetenv("POCL_CACHE_DIR");
+    if (!mkdtemp(p.dir) || (p.fd = kernel_cache_open(p.dir)) < 0)
+        return -1;
+    pocl_cache_begin(p.dir, p.fd, &p.cache);
+    *state = &p;
+    return p.cache.first ? 0 : -1;
+}
+
+static int close_place(void **state)
+{
+    struct place *p = *state;
+    char pocl[80];
+    bool good = kernel_cache_clear(p->fd, NULL);
+    pocl_cache_end(&p->cache, false, 0);
+    unsetenv("POCL_CACHE_DIR");
+    unlinkat(p->fd, "pocl.lock", 0);
+    close(p->fd);
+    snprintf(pocl, sizeof pocl, "%s/pocl", p->dir);
+    rmdir(pocl);
+    return good ? rmdir(p->dir) : -1;
+}
+
 /* Files below the directory whose names end so. */
 static unsigned count_files(const char *dir, const char *ending)
 {
@@ -46,6 +80,18 @@ static unsigned count_files(const char *dir, const char *ending)
         n += e->fts_info == FTS_F && len > tail && strcmp(e->fts_name + len - tail, ending) == 0;
     }
     fts_close(tree);
+    return n;
+}
+
+/* Notes that something was built. */
+static unsigned count_notes(const struct place *p)
+{
+    DIR *d = opendir(p->dir);
+    unsigned n = 0;
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d)) != NULL;)
+        n += strstr(e->d_name, ".built") != NULL;
+    closedir(d);
     return n;
 }
 
@@ -64,60 +110,39 @@ static bool ended(struct builder *b, int64_t patience_us, bool built)
 
 static void a_child_fills_the_cache(void **state)
 {
-    char dir[] = "/tmp/weft-builder-XXXXXX", pocl[64];
-    struct pocl_cache cache;
+    struct place *p = *state;
     struct builder b;
     struct kernel_cache_size size;
-    (void)state;
-    unsetenv("POCL_CACHE_DIR");
-    assert_non_null(mkdtemp(dir));
-    int fd = kernel_cache_open(dir);
-    pocl_cache_begin(dir, fd, &cache);
-    assert_true(cache.first);
-    builder_begin("auto", &shape, fd, &b);
+    builder_begin("auto", &shape, p->fd, &b);
     if (parallel_processors() < 2) {
         print_message("one processor: no child is made\n");
         assert_int_equal(b.child, 0);
     } else {
         assert_true(b.child > 0);
         assert_true(ended(&b, PATIENCE_US, true));
-        const unsigned programs = count_files(dir, ".bc"), kernels = count_files(dir, ".so");
+        const unsigned programs = count_files(p->dir, ".bc"), kernels = count_files(p->dir, ".so");
         print_message("%u programs, %u kernels\n", programs, kernels);
         assert_true(programs >= 2 &&
                     kernels > 2 * programs); /* from the middle on, and then those before it */
-        assert_true(kernel_cache_measure(fd, &size));
+        assert_true(kernel_cache_measure(p->fd, &size));
         assert_int_equal(size.n_programs, programs);
+        assert_int_equal(count_notes(p), 1);
     }
-    pocl_cache_end(&cache, true, 0);
-
-    unsetenv("POCL_CACHE_DIR"); /* as the next process finds it */
-    pocl_cache_begin(dir, fd, &cache);
-    builder_begin("auto", &shape, fd, &b); /* it was done */
+    builder_begin("auto", &shape, p->fd, &b); /* it was done */
     assert_int_equal(b.child, 0);
     builder_end(&b, false);
     struct ops_shape other = shape;
     other.head_dim = 32;
-    builder_begin("auto", &other, fd, &b); /* other kernels weren't */
+    builder_begin("auto", &other, p->fd, &b); /* other kernels weren't */
     assert_int_equal(b.child > 0, parallel_processors() > 1);
     builder_end(&b, false);
-    assert_true(kernel_cache_clear(fd, NULL));
-    pocl_cache_end(&cache, false, 0);
-    unlinkat(fd, "pocl.lock", 0);
-    close(fd);
-    snprintf(pocl, sizeof pocl, "%s/pocl", dir);
-    rmdir(pocl);
-    assert_int_equal(rmdir(dir), 0);
 }
 
 static void a_child_is_ended_when_it_is_no_longer_needed(void **state)
 {
-    char dir[] = "/tmp/weft-builder-XXXXXX";
+    struct place *p = *state;
     struct builder b;
-    (void)state;
-    assert_non_null(mkdtemp(dir));
-    int fd = kernel_cache_open(dir);
-    setenv("POCL_KERNEL_CACHE", "0", 1);
-    builder_begin("auto", &shape, fd, &b);
+    builder_begin("auto", &shape, p->fd, &b);
     const pid_t child = b.child;
     builder_end(&b, false);
     assert_int_equal(b.child, 0);
@@ -126,19 +151,18 @@ static void a_child_is_ended_when_it_is_no_longer_needed(void **state)
         assert_int_equal(errno, ECHILD);
     }
     builder_end(&b, false); /* again: nothing */
-    builder_begin("no such device", &shape, fd, &b);
+    builder_begin("no such device", &shape, p->fd, &b);
     if (b.child)
         assert_true(ended(&b, PATIENCE_US, false)); /* it has nothing to do */
-    unsetenv("POCL_KERNEL_CACHE");
-    close(fd);
-    assert_int_equal(rmdir(dir), 0); /* no note was left */
+    assert_int_equal(count_notes(p), 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_child_fills_the_cache),
-        cmocka_unit_test(a_child_is_ended_when_it_is_no_longer_needed),
+        cmocka_unit_test_setup_teardown(a_child_fills_the_cache, open_place, close_place),
+        cmocka_unit_test_setup_teardown(a_child_is_ended_when_it_is_no_longer_needed, open_place,
+                                        close_place),
     };
     return cmocka_run_group_tests_name("builder", tests, NULL, NULL);
 }
