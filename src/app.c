@@ -20,6 +20,9 @@
 #include "ui/term/editor.h"
 #include "ui/term/guard.h"
 
+/* How often the engine's events are taken when they come faster than that; and how fast that is, with the timer's play. */
+enum { EVENTS_US = 10000, EVENTS_RAIN_US = 12000 };
+
 /* Signals that come through the loop, so that none of them interrupts anything half done. */
 static const int signals[] = {SIGTERM, SIGHUP, SIGINT, SIGWINCH, SIGTSTP, SIGCONT};
 
@@ -227,6 +230,20 @@ static void on_signals(struct app *a)
         on_resize(a);
 }
 
+/* When to hear of the engine again. Its events are heard at once, unless they come so fast that each would cost a turn of the
+ * loop: then those of EVENTS_US are taken together, for which the inbox merges them. */
+static int64_t events_due(const struct app *a)
+{
+    return a->events_rain ? a->events_us + EVENTS_US : 0;
+}
+
+static void on_engine(struct app *a, int64_t now)
+{
+    a->events_rain = now - a->events_us < EVENTS_RAIN_US;
+    a->events_us = now;
+    app_engine_events(a);
+}
+
 /* How long poll may wait: until a frame or a piece of a reply to be saved or
  * of a demonstration is due, a key sequence counts as complete, or a toast goes. -1: no
  * limit. */
@@ -250,6 +267,8 @@ static int wait_ms(struct app *a, int64_t now)
         until = now + play;
     if (save >= 0 && now + save < until)
         until = now + save;
+    if (events_due(a) > now && events_due(a) < until)
+        until = events_due(a);
     if (until == INT64_MAX)
         return -1;
     return until <= now ? 0 : (int)((until - now + 999) / 1000);
@@ -308,13 +327,14 @@ static void loop(struct app *a)
     while (!a->quit) {
         int64_t now = clock_now_us();
         draw_if_due(a, now);
+        fds[ENGINE].fd = events_due(a) > now ? -1 : engine_inbox_fd(a->inbox);
         int timeout = wait_ms(a, now), ready = poll(fds, N_FDS, timeout);
         if (ready < 0 && errno != EINTR)
             break;
         if (fds[SIGNALS].revents)
             on_signals(a);
         if (fds[ENGINE].revents)
-            app_engine_events(a);
+            on_engine(a, clock_now_us());
         if (fds[STORE].revents)
             app_store_news(a);
         if (fds[TERMINAL].revents) {

@@ -118,6 +118,8 @@ struct app {
 
     int signal_fd;
     int64_t typed_us;   /* when the last bytes came from the terminal */
+    int64_t events_us;  /* when the engine's events were taken last … */
+    bool events_rain;   /* … and whether that was soon after the time before */
     bool dirty, urgent; /* something to draw: at the next frame's time, or at once */
     int64_t frame_us;   /* when the last frame was drawn */
     struct app_frames *frames;
