@@ -65,6 +65,34 @@ inline void code_heads(const struct forward_table *f, int row, int first_head, i
 #endif
 }
 
+/*
+ * Rows 32 pair … of the gated layer by tokens first … end-1: silu(gate) × up. In int8 it goes to codes at once, as a pair of
+ * groups is a block of the next product's inputs; else to ff, [token][stride].
+ */
+NOINLINE void gated(const struct matrix *gate, const struct matrix *up, int pair, int next, struct input in, int first,
+                    int end, __global float *ff, int stride, __global int *codes, __global float *factors)
+{
+    float16 g[2 * TILE_MAX], u[2 * TILE_MAX];
+    const bool both = pair * 2 + 1 < gate->n_groups;
+    for (int t = first, n; t < end; t += n) {
+        n = tile_sums(gate, pair, next, in, first, t, end, g);
+        tile_sums(up, pair, next, in, first, t, end, u);
+        for (int i = 0; i < n; i++) {
+            const float16 v0 = silu16(g[i]) * u[i];
+            const float16 v1 = both ? silu16(g[TILE_MAX + i]) * u[TILE_MAX + i] : (float16)(0.0f);
+#ifdef INT8
+            const size_t row = t + i, n_blocks = stride / 32;
+            quantize_block(v0, v1, codes + (row * n_blocks + pair) * 8, factors + FACTORS_AT(row, n_blocks, pair));
+#else
+            __global float *y = ff + (size_t)(t + i) * stride + pair * 32;
+            store16(v0, y);
+            if (both)
+                store16(v1, y + 16);
+#endif
+        }
+    }
+}
+
 #ifdef INT8
 #define INPUT(X, STRIDE) ((struct input){AT(int, f.codes), AT(float, f.factors)})
 #else
@@ -89,6 +117,8 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
     /* Tokens taken at a time where a task is small: neighbours share cache lines of K, and taking one waits for the stores
      * of the last. */
     const int share = n_tokens / (8 * n_crew) + 1;
+    const int most = max(n_tokens, n_rows);
+    products_begin(most);
     if (f.embeds)
         CREW_PHASE(phase, n_tokens * f.embd_blocks, share * f.embd_blocks,
                    embed_block(AT(word_t, f.embd_w), AT(ushort16, f.embd_s), AT(int4, f.tokens), x, embd_stride,
@@ -98,9 +128,10 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
         const struct forward_layer l = AT(const struct forward_layer, f.layers)[layer];
         CREW_PHASE(phase, n_tokens, share,
                    norm_to(&f, x + (size_t)i * embd_stride, AT(float, l.attn_norm), h + (size_t)i * embd_stride, i));
+        const struct matrix qkv = {AT(word_t, l.qkv_w), AT(ushort16, l.qkv_s), f.qkv_groups, f.embd_blocks};
         PRODUCT(phase + CREW_INTS, f.qkv_groups, n_tokens,
-                multiply(AT(word_t, l.qkv_w), AT(ushort16, l.qkv_s), f.qkv_groups, f.embd_blocks, pair, pair + n_crew,
-                         INPUT(h, embd_stride), first, end, AT(float, f.qkv), qkv_stride, STORE));
+                multiply(&qkv, pair, pair + n_crew, INPUT(h, embd_stride), first, end, AT(float, f.qkv), qkv_stride,
+                         STORE));
         const struct rope rope = {AT(float, f.qkv),   qkv_stride,
                                   f.k_at,             f.v_at,
                                   AT(int4, f.tokens), AT(float, f.angles),
@@ -133,40 +164,36 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
                 merge_head(a.partials, job, a.out, heads_stride, f.n_head, i % f.n_head);
                 code_heads(&f, job.x, i % f.n_head, 1);
             });
+        const struct matrix out = {AT(word_t, l.out_w), AT(ushort16, l.out_s), f.embd_groups, f.heads_blocks};
         PRODUCT(phase + 5 * CREW_INTS, f.embd_groups, n_tokens,
-                multiply(AT(word_t, l.out_w), AT(ushort16, l.out_s), f.embd_groups, f.heads_blocks, pair, pair + n_crew,
-                         INPUT(att, heads_stride), first, end, x, embd_stride, ADD));
+                multiply(&out, pair, pair + n_crew, INPUT(att, heads_stride), first, end, x, embd_stride, ADD));
         CREW_PHASE(phase + 6 * CREW_INTS, n_tokens, share,
                    norm_to(&f, x + (size_t)i * embd_stride, AT(float, l.ffn_norm), h + (size_t)i * embd_stride, i));
-        PRODUCT(phase + 7 * CREW_INTS, f.ff_groups, n_tokens, {
-            const struct input in = INPUT(h, embd_stride);
-            multiply(AT(word_t, l.gate_w), AT(ushort16, l.gate_s), f.ff_groups, f.embd_blocks, pair, pair + n_crew, in, first, end,
-                     ff, ff_stride, STORE);
-            multiply(AT(word_t, l.up_w), AT(ushort16, l.up_s), f.ff_groups, f.embd_blocks, pair, pair + n_crew, in, first, end, ff,
-                     ff_stride, SILU_MUL);
-#ifdef INT8 /* a pair of groups is a block of the next product's inputs */
-            for (size_t t = first; t < end; t++)
-                quantize_row(ff + t * ff_stride, AT(int, f.ff_codes), AT(float, f.ff_factors), f.ff_blocks, t, pair,
-                             pair + 1);
-#endif
-        });
+        const struct matrix gate = {AT(word_t, l.gate_w), AT(ushort16, l.gate_s), f.ff_groups, f.embd_blocks};
+        const struct matrix up = {AT(word_t, l.up_w), AT(ushort16, l.up_s), f.ff_groups, f.embd_blocks};
+        PRODUCT(phase + 7 * CREW_INTS, f.ff_groups, n_tokens,
+                gated(&gate, &up, pair, pair + n_crew, INPUT(h, embd_stride), first, end, ff, ff_stride,
+                      AT(int, f.ff_codes), AT(float, f.ff_factors)));
 #ifdef INT8
-        const struct input gated = {AT(int, f.ff_codes), AT(float, f.ff_factors)};
+        const struct input inner = {AT(int, f.ff_codes), AT(float, f.ff_factors)};
 #else
-        const struct input gated = {ff, ff_stride};
+        const struct input inner = {ff, ff_stride};
 #endif
+        const struct matrix down = {AT(word_t, l.down_w), AT(ushort16, l.down_s), f.embd_groups, f.ff_blocks};
         PRODUCT(phase + 8 * CREW_INTS, f.embd_groups, n_tokens,
-                multiply(AT(word_t, l.down_w), AT(ushort16, l.down_s), f.embd_groups, f.ff_blocks, pair, pair + n_crew, gated,
-                         first, end, x, embd_stride, ADD));
+                multiply(&down, pair, pair + n_crew, inner, first, end, x, embd_stride, ADD));
     }
-    if (!f.makes_logits || !n_rows)
+    if (!f.makes_logits || !n_rows) {
+        products_end(most);
         return;
+    }
     __global float *picked = AT(float, f.picked);
     CREW_PHASE(phase, n_rows, 1,
                norm_to(&f, x + (size_t)AT(int, f.rows)[i] * embd_stride, AT(float, f.output_norm),
                        picked + (size_t)i * embd_stride, i));
-    const int batch = 4;
-    CREW_PHASE(phase + CREW_INTS, (f.logits_groups + 1) / 2, batch,
-               multiply(AT(word_t, f.logits_w), AT(ushort16, f.logits_s), f.logits_groups, f.embd_blocks, i, i + 1,
-                        INPUT(picked, embd_stride), 0, n_rows, AT(float, f.logits), f.logits_stride, LOGITS));
+    const struct matrix output = {AT(word_t, f.logits_w), AT(ushort16, f.logits_s), f.logits_groups, f.embd_blocks};
+    CREW_PHASE(phase + CREW_INTS, (f.logits_groups + 1) / 2, 4,
+               multiply(&output, i, i + 1, INPUT(picked, embd_stride), 0, n_rows, AT(float, f.logits), f.logits_stride,
+                        LOGITS));
+    products_end(most);
 }

@@ -27,12 +27,89 @@ struct input {
 /* ops.h: store; add to y (residual); y = silu(y) × sum (the up half of a gated layer); store, and behind the row's last
  * column the highest of each pair's 32. */
 enum { STORE, ADD, SILU_MUL, LOGITS };
-/* Vectors that a tile gives at most. */
+/* A matrix of weights (weights.clh). */
+struct matrix {
+    __global const word_t *w;
+    __global const ushort16 *scales;
+    int n_groups, n_blocks;
+};
+
+/* Around a kernel's products with n tokens. */
+inline void products_begin(int n)
+{
 #ifdef DOT_AMX
-#define TILE_MAX AMX_TOKENS
-#else
-#define TILE_MAX 12
+    if (n >= AMX_LEAST)
+        amx_begin();
 #endif
+}
+
+inline void products_end(int n)
+{
+#ifdef DOT_AMX
+    if (n >= AMX_LEAST)
+        amx_end();
+#endif
+}
+
+/*
+ * A pair's sums by tokens t … : as many tokens as the best tile takes, which is what it returns. `first` … end - 1 are all
+ * that the work-item has, first a multiple of 16; `next`: the pair that it will want next, a slice of which each tile but
+ * the first asks for. sums: the first group's, from TILE_MAX on the second's.
+ */
+#ifdef INT8
+#define TILE(TB) tile_##TB(w, scales, step, codes, factors, n_blocks, ahead, sums)
+inline int tile_sums(const struct matrix *m, int pair, int next, struct input in, int first, int t, int end,
+                     float16 *sums)
+{
+    const int n_blocks = m->n_blocks, step = pair * 2 + 1 < m->n_groups ? n_blocks : 0;
+    const size_t block = (size_t)pair * 2 * n_blocks, next_block = (size_t)next * 2 * n_blocks;
+    __global const word_t *w = m->w + block * BLOCK_WORDS;
+    __global const ushort16 *scales = m->scales + block * BLOCK_SCALES;
+    __global const int *codes = in.codes + (size_t)t * n_blocks * 8;
+    __global const float *factors = in.factors + FACTORS_AT(t, n_blocks, 0);
+    __global const char *ahead = (__global const char *)(m->w + next_block * BLOCK_WORDS);
+#ifdef DOT_AMX
+    if (end - first >= AMX_LEAST && end - t >= 8 && t % 16 == 0) {
+        const int tiles = min((end - t + 8) / 16, AMX_TOKENS / 16);
+        tile_amx(w, scales, step, codes, factors, n_blocks, tiles, ahead + (size_t)(t - first) * n_blocks * 8, sums);
+        return min(end - t, tiles * 16);
+    }
+#endif
+    const int slice = (t - first) / 4 - 1, slices = 2 * BLOCK_WORDS * (int)sizeof(word_t) / 128;
+    ahead = slice < 0        ? (__global const char *)w
+            : slice < slices ? ahead + (size_t)slice * n_blocks * 128
+                             : (__global const char *)(m->scales + next_block * BLOCK_SCALES);
+    const int left = min(end - t, 16 - t % 16); /* tiles don't reach over a multiple of 16 (quantize.cl) */
+    const int n = left >= 6 && left != 8 ? 6 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    switch (n) {
+    case 6: TILE(6); break;
+    case 4: TILE(4); break;
+    case 2: TILE(2); break;
+    default: TILE(1); break;
+    }
+    return n;
+}
+#else
+#define TILE(TB) tile_##TB(w, scales, x, in.stride, m->n_blocks, sums + second * TILE_MAX)
+inline int tile_sums(const struct matrix *m, int pair, int next, struct input in, int first, int t, int end,
+                     float16 *sums)
+{
+    __global const float *x = in.x + (size_t)t * in.stride;
+    const int left = end - t, n = left >= 12 ? 12 : left >= 4 ? 4 : 1;
+    for (int second = 0; second < 2 && pair * 2 + second < m->n_groups; second++) {
+        const size_t block = (size_t)(pair * 2 + second) * m->n_blocks;
+        __global const word_t *w = m->w + block * BLOCK_WORDS;
+        __global const ushort16 *scales = m->scales + block * BLOCK_SCALES;
+        switch (n) {
+        case 12: TILE(12); break;
+        case 4: TILE(4); break;
+        default: TILE(1); break;
+        }
+    }
+    return n;
+}
+#endif
+#undef TILE
 
 inline void finish(float16 v, __global float *y, int mode)
 {
@@ -54,93 +131,25 @@ inline float highest(float a, float b)
     return a != a || b != b ? NAN : fmax(a, b);
 }
 
-/* Rows 32 pair … of W (`next`: the pair that will be wanted next) by tokens first … end-1, where first is a multiple of 16; y: [token][y_stride]. */
-NOINLINE void multiply(__global const word_t *w, __global const ushort16 *scales, int n_groups, int n_blocks,
-                       int pair, int next, struct input in, int first, int end, __global float *y, int y_stride,
-                       int mode)
+/* Rows 32 pair … of m by tokens first … end-1 (see tile_sums); y: [token][y_stride]. */
+NOINLINE void multiply(const struct matrix *m, int pair, int next, struct input in, int first, int end,
+                       __global float *y, int y_stride, int mode)
 {
-    float16 out[TILE_MAX];
-    const int g = pair * 2;
-    const bool both = g + 1 < n_groups;
-#ifdef INT8
-    /* The pair that this work-item takes next: each tile but the first asks for a slice of it. */
-    __global const char *next_w = (__global const char *)(w + (size_t)next * 2 * n_blocks * BLOCK_WORDS);
-    __global const char *next_scales = (__global const char *)(scales + (size_t)next * 2 * n_blocks * BLOCK_SCALES);
-    int slice = -1;
-#endif
-    w += (size_t)g * n_blocks * BLOCK_WORDS;
-    scales += (size_t)g * n_blocks * BLOCK_SCALES;
-    __global float *maxima = y + n_groups * 16 + pair;
-    y += g * 16;
-#ifdef INT8
-    const int slices = 2 * BLOCK_WORDS * (int)sizeof(word_t) / 128; /* of weights; then one of scales */
-#define TILE(TB) tile_##TB(w, scales, both ? n_blocks : 0, codes, factors, n_blocks, ahead, out)
+    float16 sums[2 * TILE_MAX];
+    const bool both = pair * 2 + 1 < m->n_groups;
+    __global float *maxima = y + m->n_groups * 16 + pair;
+    y += pair * 32;
     for (int t = first, n; t < end; t += n) {
-        __global const int *codes = in.codes + (size_t)t * n_blocks * 8;
-        __global const float *factors = in.factors + FACTORS_AT(t, n_blocks, 0);
-#ifdef DOT_AMX
-        if (end - first >= AMX_LEAST && end - t >= 8 && t % 16 == 0) {
-            const int tiles = min((end - t + 8) / 16, AMX_TOKENS / 16);
-            n = min(end - t, tiles * 16);
-            for (int second = 0; second <= both; second++) {
-                const size_t block = (size_t)second * n_blocks;
-                tile_amx(w + block * BLOCK_WORDS, scales + block * BLOCK_SCALES, codes, factors, n_blocks, tiles,
-                         second ? next_w : (__global const char *)(w + (size_t)n_blocks * BLOCK_WORDS), out);
-                for (int i = 0; i < n; i++) {
-                    const size_t row = (size_t)(t + i) * y_stride;
-                    finish(out[i], y + row + second * 16, mode);
-                    if (mode == LOGITS)
-                        maxima[row] = second ? highest(maxima[row], highest16(out[i])) : highest16(out[i]);
-                }
-            }
-            continue;
-        }
-#endif
-        const int left = min(end - t, 16 - t % 16); /* tiles don't reach over a multiple of 16 (quantize.cl) */
-        n = left >= 6 && left != 8 ? 6 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-        __global const char *ahead = slice < 0        ? (__global const char *)w
-                                     : slice < slices ? next_w + (size_t)slice * n_blocks * 128
-                                                      : next_scales;
-        slice++;
-        switch (n) {
-        case 6: TILE(6); break;
-        case 4: TILE(4); break;
-        case 2: TILE(2); break;
-        default: TILE(1); break;
-        }
+        n = tile_sums(m, pair, next, in, first, t, end, sums);
         for (int i = 0; i < n; i++) {
             const size_t row = (size_t)(t + i) * y_stride;
-            finish(out[i], y + row, mode);
+            finish(sums[i], y + row, mode);
             if (both)
-                finish(out[n + i], y + row + 16, mode);
+                finish(sums[TILE_MAX + i], y + row + 16, mode);
             if (mode == LOGITS)
-                maxima[row] = both ? highest(highest16(out[i]), highest16(out[n + i])) : highest16(out[i]);
+                maxima[row] = both ? highest(highest16(sums[i]), highest16(sums[TILE_MAX + i])) : highest16(sums[i]);
         }
     }
-#else
-#define TILE(TB) tile_##TB(w_at, scales_at, x, in.stride, n_blocks, out)
-    for (int t = first, n; t < end; t += n) {
-        __global const float *x = in.x + (size_t)t * in.stride;
-        const int left = end - t;
-        n = left >= 12 ? 12 : left >= 4 ? 4 : 1;
-        for (int second = 0; second <= both; second++) {
-            __global const word_t *w_at = w + (size_t)second * n_blocks * BLOCK_WORDS;
-            __global const ushort16 *scales_at = scales + (size_t)second * n_blocks * BLOCK_SCALES;
-            switch (n) {
-            case 12: TILE(12); break;
-            case 4: TILE(4); break;
-            default: TILE(1); break;
-            }
-            for (int i = 0; i < n; i++) {
-                const size_t row = (size_t)(t + i) * y_stride;
-                finish(out[i], y + row + second * 16, mode);
-                if (mode == LOGITS)
-                    maxima[row] = second ? highest(maxima[row], highest16(out[i])) : highest16(out[i]);
-            }
-        }
-    }
-#endif
-#undef TILE
 }
 
 /* One launch for a whole product: work-items are pairs × chunks of tokens. */
@@ -157,8 +166,12 @@ KERNEL void matmul(__global const word_t *w, __global const ushort16 *scales, __
 {
     const struct input in = {x, x_stride};
 #endif
+    const struct matrix m = {w, scales, n_groups, n_blocks};
     const int pair = get_global_id(0), first = get_global_id(1) * chunk;
-    if (pair * 2 < n_groups)
-        multiply(w, scales, n_groups, n_blocks, pair, pair + 1, in, first, min(first + chunk, n_tokens), y + y_at, y_stride,
-                 mode);
+    const int end = min(first + chunk, n_tokens);
+    if (pair * 2 >= n_groups)
+        return;
+    products_begin(end - first);
+    multiply(&m, pair, pair + 1, in, first, end, y + y_at, y_stride, mode);
+    products_end(end - first);
 }

@@ -11,9 +11,8 @@
 #define ROUNDER     12582912.0f
 #define ROUNDER_INT 0x4b400000
 
-inline void quantize_block(__global const float *x, __global int *codes, __global float *factors)
+inline void quantize_block(float16 v0, float16 v1, __global int *codes, __global float *factors)
 {
-    const float16 v0 = vload16(0, x), v1 = vload16(1, x);
     const float top = max16(fmax(fabs(v0), fabs(v1)));
     const float16 inverse = (float16)(top > 0.0f ? 127.0f / top : 0.0f);
     const int16 q0 = as_int16(v0 * inverse + (float16)(ROUNDER)) - (int16)(ROUNDER_INT);
@@ -34,7 +33,8 @@ inline void quantize_row(__global const float *x, __global int *codes, __global 
 {
     codes += row * n_blocks * 8;
     for (int b = first; b < end; b++)
-        quantize_block(x + b * 32, codes + b * 8, factors + FACTORS_AT(row, n_blocks, b));
+        quantize_block(vload16(0, x + b * 32), vload16(1, x + b * 32), codes + b * 8,
+                       factors + FACTORS_AT(row, n_blocks, b));
 }
 
 /* One work-item a row. */

@@ -11,7 +11,6 @@
 #define AMX_FUNCTION                                                                                         \
     __attribute__((noinline, target("avx512f,avx512bw,avx512vl,avx512vnni,amx-tile,amx-int8")))
 #define AMX_PANEL 24 /* blocks */
-#define AMX_TOKENS 128
 #define AMX_LEAST  48 /* tokens: with fewer, unpacking and setting up cost more than tile_i8.cl's slower sums */
 
 /* What ldtilecfg reads: palette 1, then bytes a row, then rows, of tiles 0 … 7. */
@@ -59,22 +58,20 @@ inline void amx_unpack(__global const word_t *w, int n_blocks, int16 *out)
         }                                                                                                    \
     } while (0)
 
-/* One panel by 16 tokens, onto what `out` holds. stride: bytes from token to token. ahead: as for tile_i8.cl. */
+/* One panel by 16 tokens, onto what `out` holds unless it is the first. stride: bytes from token to token. ahead: as for tile_i8.cl. */
 AMX_FUNCTION void amx_panel(const int16 *bytes, __global const ushort16 *scales, __global const int *codes,
                             ulong stride, __global const float *factors, int n, __global const char *ahead,
-                            float16 *out)
+                            bool onto, float16 *out)
 {
     int16 sums[2][16];
     float16 acc[16];
-    UNROLL for (int t = 0; t < 16; t++) acc[t] = out[t];
+    UNROLL for (int t = 0; t < 16; t++) acc[t] = onto ? out[t] : (float16)(0.0f);
     AMX_SUM(0, 4, 5, 0);
     if (n > 1)
         AMX_SUM(1, 6, 7, 1);
     for (int b = 0; b < n; b += 2) {
-        PREFETCH(ahead + b * 128);
-        PREFETCH(ahead + b * 128 + 64);
-        PREFETCH(ahead + b * 128 + 128);
-        PREFETCH(ahead + b * 128 + 192);
+        PREFETCH(ahead + b * 64);
+        PREFETCH(ahead + b * 64 + 64);
         AMX_SCALE(0, b);
         if (b + 2 < n)
             AMX_SUM(0, 4, 5, b + 2);
@@ -87,24 +84,42 @@ AMX_FUNCTION void amx_panel(const int16 *bytes, __global const ushort16 *scales,
     UNROLL for (int t = 0; t < 16; t++) out[t] = acc[t];
 }
 
-/* out: 16 × n_tiles. ahead: what will be wanted next, four times n_blocks × 128 bytes at most. */
-AMX_FUNCTION void tile_amx(__global const word_t *w, __global const ushort16 *scales, __global const int *codes,
-                           __global const float *factors, int n_blocks, int n_tiles, __global const char *ahead, float16 *out)
+/* Sets the tile registers up, and gives them back: around a kernel's work, as each costs as much as a small tile. */
+AMX_FUNCTION void amx_begin(void)
 {
     const struct tile_config config = {.palette = 1,
                                        .row_bytes = {64, 64, 64, 64, 32, 64, 32, 64},
                                        .rows = {16, 16, 16, 16, 16, 8, 16, 8}};
-    int16 bytes[AMX_PANEL * 8];
     __builtin_ia32_tile_loadconfig(&config);
-    for (int t = 0; t < n_tiles * 16; t++)
-        out[t] = (float16)(0.0f);
+}
+
+AMX_FUNCTION void amx_end(void)
+{
+    __builtin_ia32_tilerelease();
+}
+
+/*
+ * Between amx_begin and amx_end. step: blocks from the first group to the second, 0 where there is none (tile_i8.cl). out:
+ * sums of the first group, then AMX_TOKENS vectors on those of the second. ahead: what will be wanted next, n_blocks ×
+ * 128 bytes for each tile.
+ *
+ * Both groups meet 16 tokens before the next 16: activations are what doesn't stay in the nearest cache.
+ */
+AMX_FUNCTION void tile_amx(__global const word_t *w, __global const ushort16 *scales, int step,
+                           __global const int *codes, __global const float *factors, int n_blocks, int n_tiles,
+                           __global const char *ahead, float16 *out)
+{
+    int16 bytes[2][AMX_PANEL * 8];
     for (int b = 0; b < n_blocks; b += AMX_PANEL) {
         const int n = min(AMX_PANEL, n_blocks - b);
-        amx_unpack(w + (size_t)b * BLOCK_WORDS, n, bytes);
+        amx_unpack(w + (size_t)b * BLOCK_WORDS, n, bytes[0]);
+        if (step)
+            amx_unpack(w + ((size_t)step + b) * BLOCK_WORDS, n, bytes[1]);
         for (int i = 0; i < n_tiles; i++)
-            amx_panel(bytes, scales + (size_t)b * BLOCK_SCALES, codes + ((size_t)i * 16 * n_blocks + b) * 8,
-                      n_blocks * 32, factors + ((size_t)i * n_blocks + b) * 32, n,
-                      ahead + ((size_t)(i & 3) * n_blocks + b) * 128, out + i * 16);
+            for (int g = 0; g <= (step > 0); g++)
+                amx_panel(bytes[g], scales + ((size_t)g * step + b) * BLOCK_SCALES,
+                          codes + ((size_t)i * 16 * n_blocks + b) * 8, n_blocks * 32,
+                          factors + ((size_t)i * n_blocks + b) * 32, n, ahead + ((size_t)i * n_blocks + b) * 128, b > 0,
+                          out + g * AMX_TOKENS + i * 16);
     }
-    __builtin_ia32_tilerelease();
 }

@@ -71,7 +71,7 @@ DOT_FUNCTION void VARIANT(tile, TB)(__global const word_t *w, __global const ush
         x += 8;
         factors += 32;
     }
-    UNROLL for (int g = 0; g < 2; g++) UNROLL for (int t = 0; t < TB; t++) out[g * TB + t] = acc[g][t];
+    UNROLL for (int g = 0; g < 2; g++) UNROLL for (int t = 0; t < TB; t++) out[g * TILE_MAX + t] = acc[g][t];
 }
 #undef VECTORS
 #undef DWORD
