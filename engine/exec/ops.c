@@ -153,7 +153,8 @@ static bool may_have_crew(const struct ops *ops)
 {
 #if defined(__x86_64__)
     const struct ops_shape *s = &ops->shape;
-    return strcmp(ops->o->info.type, "cpu") == 0 && !ops->o->profile && s->layer_type != QUANT_TYPE_LIMIT &&
+    return strcmp(ops->o->info.type, "cpu") == 0 && ops->o->profile != EXEC_CL_PROFILE_KERNELS &&
+           s->layer_type != QUANT_TYPE_LIMIT &&
            (!s->int8 || (is_quantised(s->layer_type) && s->head_dim % REPACK_INPUTS == 0));
 #else
     (void)ops;
