@@ -168,7 +168,7 @@ static enum weft_rc choose_token(struct engine *e, struct ticket *t, const struc
         if (rc)
             return rc;
     }
-    sampler_next(t->sampler, row->logits, t->rq.ids, t->rq.n_ids, t->n_logprobs, out);
+    sampler_next(t->sampler, row->logits, row->maxima, t->rq.ids, t->rq.n_ids, t->n_logprobs, out);
     if (out->finite)
         return WEFT_OK;
     weft_err_set(err, WEFT_BATCH_FAILED, "the model computed logits that aren't finite after %u tokens",

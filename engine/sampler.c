@@ -1,36 +1,29 @@
 #include "engine/sampler.h"
 
-#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "engine/base/mem.h"
-
-struct candidate {
-    float logit;
-    uint32_t id;
-};
+#include "engine/sampler_row.h"
+#include "engine/sampler_sum.h"
 
 struct sampler {
     struct sampling cfg;
-    uint32_t n_vocab;
     uint64_t n_chosen; /* tokens so far: the index of the next draw */
     bool penalised;
-    float *work;            /* penalised: n_vocab logits after penalties; else NULL */
-    uint32_t *seen;         /* penalised: n_vocab counts, all 0 between calls; else NULL */
-    struct candidate *best; /* cap_best, ranked; NULL when greedy */
-    double *weight;         /* cap_best: unnormalised probabilities of best[] */
-    uint32_t cap_best;
+    struct row row;
+    /* Candidates in their rank, and what they weigh: for top_k, or for any number where top_p alone decides, when only
+     * the memory that is touched is taken; NULL otherwise. */
+    row_rank *top, *spare;
+    float *weight;
+    uint32_t cap_top; /* most candidates: top_k or the whole vocabulary */
+    double *sums;     /* by chunk; NULL unless the whole vocabulary may be drawn from */
 };
 
-/* When top-p has no top-k before it, this many candidates are ranked first: enough for nearly every nucleus.
- */
+/* When top-p has no top-k before it, this many candidates are ranked first: enough for nearly every nucleus. */
 enum { NUCLEUS_FIRST = 256 };
-
-/* Logits looked at together where their order doesn't matter. */
-enum { LANES = 32 };
 
 static double field_value(const struct sampling *s, size_t offset)
 {
@@ -85,6 +78,26 @@ static bool has_penalties(const struct sampling *c)
            (c->repeat_penalty != 1 || c->presence_penalty != 0 || c->frequency_penalty != 0);
 }
 
+/* Takes the memory for the draws. False when there is none. */
+static bool make_room(struct sampler *s, uint32_t n_vocab)
+{
+    const bool whole = !s->cfg.top_k || s->cfg.top_k >= n_vocab;
+    s->cap_top = whole ? n_vocab : s->cfg.top_k;
+    if (s->cfg.temperature <= 0)
+        return true;
+    if (!whole || s->cfg.top_p < 1) {
+        const size_t room = row_top_room(n_vocab, s->cap_top);
+        s->top = mem_alloc(room * sizeof *s->top);
+        s->spare = mem_alloc(room * sizeof *s->spare);
+        s->weight = mem_alloc(s->cap_top * sizeof *s->weight);
+        if (!s->top || !s->spare || !s->weight)
+            return false;
+    }
+    if (whole)
+        s->sums = mem_alloc(s->row.n_chunks * sizeof *s->sums);
+    return !whole || s->sums;
+}
+
 enum weft_rc sampler_create(const struct sampling *cfg, uint32_t n_vocab, struct sampler **out,
                             struct weft_err *err)
 {
@@ -96,20 +109,13 @@ enum weft_rc sampler_create(const struct sampling *cfg, uint32_t n_vocab, struct
     if (!s)
         return weft_err_nomem(err, "sampler_create", sizeof *s);
     s->cfg = *cfg;
-    s->n_vocab = n_vocab;
     s->penalised = has_penalties(cfg);
-    if (s->penalised) {
-        s->work = mem_calloc(n_vocab, sizeof *s->work);
-        s->seen = mem_calloc(n_vocab, sizeof *s->seen);
-    }
-    if (cfg->temperature > 0) {
-        s->cap_best = cfg->top_k && cfg->top_k < n_vocab ? cfg->top_k : n_vocab;
-        s->best = mem_calloc(s->cap_best, sizeof *s->best);
-        s->weight = mem_calloc(s->cap_best, sizeof *s->weight);
-    }
-    if ((s->penalised && (!s->work || !s->seen)) || (cfg->temperature > 0 && (!s->best || !s->weight))) {
+    rc = row_init(&s->row, n_vocab, s->penalised ? cfg->penalty_window : 0, err);
+    if (!rc && !make_room(s, n_vocab))
+        rc = weft_err_nomem(err, "sampler_create", row_top_room(n_vocab, s->cap_top) * sizeof *s->top);
+    if (rc) {
         sampler_destroy(s);
-        return weft_err_nomem(err, "sampler_create", (size_t)n_vocab * sizeof(struct candidate));
+        return rc;
     }
     *out = s;
     return WEFT_OK;
@@ -119,141 +125,49 @@ void sampler_destroy(struct sampler *s)
 {
     if (!s)
         return;
-    mem_free(s->work);
-    mem_free(s->seen);
-    mem_free(s->best);
+    row_deinit(&s->row);
+    mem_free(s->top);
+    mem_free(s->spare);
     mem_free(s->weight);
+    mem_free(s->sums);
     mem_free(s);
 }
 
-/* ---- ranking ---- */
+/* ---- penalties ---- */
 
-static bool ranks_above(struct candidate a, struct candidate b)
-{
-    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
-}
-
-/* Restores a heap whose root is its lowest rank, after heap[i] changed for a higher one. */
-static void sift_down(struct candidate *heap, uint32_t n, uint32_t i)
-{
-    struct candidate c = heap[i];
-    for (uint32_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && ranks_above(heap[child], heap[child + 1]))
-            child++;
-        if (!ranks_above(c, heap[child]))
-            break;
-        heap[i] = heap[child];
-    }
-    heap[i] = c;
-}
-
-/* Whether any of LANES logits is above the bar: one branch for all of them, and vector instructions. */
-static bool any_above(const float *logits, float bar)
-{
-    int any = 0;
-    for (uint32_t j = 0; j < LANES; j++)
-        any |= logits[j] > bar;
-    return any;
-}
-
-/* Writes the k highest of n logits to best[0..k), best first; k ≤ n. O(n + k log n) expected: a heap of the
- * best so far, whose root is what a newcomer has to beat; nearly all of the n fail that one comparison. */
-static void rank_best(const float *logits, uint32_t n, struct candidate *best, uint32_t k)
-{
-    if (!k)
-        return;
-    for (uint32_t i = 0; i < k; i++)
-        best[i] = (struct candidate){logits[i], i};
-    for (uint32_t i = k / 2; i-- > 0;)
-        sift_down(best, k, i);
-    for (uint32_t i = k; i < n;) {
-        if (i + LANES <= n && !any_above(logits + i, best[0].logit)) {
-            i += LANES;
-            continue;
-        }
-        uint32_t end = i + LANES < n ? i + LANES : n;
-        for (; i < end; i++) {
-            if (logits[i] > best[0].logit) { /* an equal one has a higher id, so it ranks below */
-                best[0] = (struct candidate){logits[i], i};
-                sift_down(best, k, 0);
-            }
-        }
-    }
-    for (uint32_t m = k; m > 1; m--) { /* heap sort: the lowest goes to the end */
-        struct candidate worst = best[0];
-        best[0] = best[m - 1];
-        sift_down(best, m - 1, 0);
-        best[m - 1] = worst;
-    }
-}
-
-/* The highest logit's id, ties to the lowest. False when something is NaN or +inf, or all are -inf. Lanes that don't
- * depend on each other let the compiler use vector instructions. */
-static bool find_max(const float *logits, uint32_t n, uint32_t *id)
-{
-    float lane[LANES], max = -INFINITY;
-    int bad = 0;
-    uint32_t i = 0;
-    for (uint32_t j = 0; j < LANES; j++)
-        lane[j] = -INFINITY;
-    for (; i + LANES <= n; i += LANES) {
-        for (uint32_t j = 0; j < LANES; j++) {
-            float v = logits[i + j];
-            bad |= !(v <= FLT_MAX);
-            lane[j] = v > lane[j] ? v : lane[j];
-        }
-    }
-    for (; i < n; i++) {
-        bad |= !(logits[i] <= FLT_MAX);
-        max = logits[i] > max ? logits[i] : max;
-    }
-    for (uint32_t j = 0; j < LANES; j++)
-        max = lane[j] > max ? lane[j] : max;
-    uint32_t at = 0;
-    bool finite = !bad && max >= -FLT_MAX;
-    while (finite && logits[at] != max)
-        at++;
-    *id = at;
-    return finite;
-}
-
-/* ---- the steps of sampler_next ---- */
-
-/* Copies the logits into s->work with the penalties of the last ids taken off. */
-static void penalise(struct sampler *s, const float *logits, const uint32_t *ids, uint32_t n_ids)
+/* Takes the penalties of the last ids off their logits. False when that leaves none that is finite. */
+static bool penalise(struct sampler *s, const uint32_t *ids, uint32_t n_ids)
 {
     const struct sampling *c = &s->cfg;
-    uint32_t n = n_ids < c->penalty_window ? n_ids : c->penalty_window;
-    const uint32_t *window = n ? ids + (n_ids - n) : ids; /* NULL of none is no array to point into */
-    memcpy(s->work, logits, (size_t)s->n_vocab * sizeof *logits);
-    for (uint32_t i = 0; i < n; i++)
-        if (window[i] < s->n_vocab)
-            s->seen[window[i]]++;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t id = window[i];
-        if (id >= s->n_vocab || !s->seen[id])
+    uint32_t first = n_ids > c->penalty_window ? n_ids - c->penalty_window : 0;
+    for (uint32_t i = first; i < n_ids; i++)
+        if (ids[i] < s->row.n_vocab)
+            row_patch(&s->row, ids[i] / ROW_CHUNK)->seen[ids[i] % ROW_CHUNK]++;
+    for (uint32_t i = first; i < n_ids; i++) {
+        if (ids[i] >= s->row.n_vocab)
             continue;
-        double v = logits[id];
+        struct row_patch *p = row_patch(&s->row, ids[i] / ROW_CHUNK);
+        uint32_t at = ids[i] % ROW_CHUNK;
+        if (!p->seen[at])
+            continue; /* each once */
+        double v = p->logits[at];
         v = v > 0 ? v / c->repeat_penalty : v * c->repeat_penalty;
-        v -= c->presence_penalty + c->frequency_penalty * s->seen[id];
-        s->work[id] = (float)v;
-        s->seen[id] = 0; /* each once; and all are 0 again for the next call */
+        v -= c->presence_penalty + c->frequency_penalty * p->seen[at];
+        p->logits[at] = (float)v;
+        p->seen[at] = 0;
     }
+    return row_repair(&s->row);
 }
 
-/* What a candidate weighs in the draw: its probability, times a factor that all share; the best one's is 1. In
- * single precision, as the logits are. */
-static double weight(const struct sampler *s, float logit, float best)
-{
-    return expf((float)(((double)logit - best) / s->cfg.temperature));
-}
+/* ---- candidates in their rank: top-k, top-p, min-p ---- */
 
-/* Weighs the first n candidates, of which best[0] is the best; returns the sum. */
+/* Weighs the n best, which s->top holds; returns the sum. */
 static double weigh(struct sampler *s, uint32_t n)
 {
+    const float best = row_rank_logit(s->top[0]);
     double sum = 0;
     for (uint32_t i = 0; i < n; i++) {
-        s->weight[i] = weight(s, s->best[i].logit, s->best[0].logit);
+        s->weight[i] = sample_weight(row_rank_logit(s->top[i]), best, s->cfg.temperature);
         sum += s->weight[i];
     }
     return sum;
@@ -270,39 +184,44 @@ static uint32_t nucleus(const struct sampler *s, uint32_t n, double total)
     return n + 1;
 }
 
-/* All ids are candidates: in their own order, but for the best, which comes first. */
-static uint32_t take_all(struct sampler *s, const float *logits, uint32_t best_id)
-{
-    for (uint32_t i = 0; i < s->n_vocab; i++)
-        s->best[i] = (struct candidate){logits[i], i};
-    s->best[0] = (struct candidate){logits[best_id], best_id};
-    s->best[best_id] = (struct candidate){logits[0], 0};
-    weigh(s, s->n_vocab);
-    return s->n_vocab;
-}
-
 /* The top_k best, then of those the nucleus. */
-static uint32_t take_top_k(struct sampler *s, const float *logits)
+static uint32_t take_top_k(struct sampler *s)
 {
-    uint32_t n = s->cap_best;
-    rank_best(logits, s->n_vocab, s->best, n);
+    uint32_t n = s->cap_top;
+    row_top(&s->row, n, s->top, s->spare);
     double total = weigh(s, n);
     uint32_t kept = s->cfg.top_p < 1 ? nucleus(s, n, total) : n;
     return kept < n ? kept : n;
 }
 
-/* The nucleus of the whole vocabulary: ever more are ranked until it is complete. */
-static uint32_t take_nucleus(struct sampler *s, const float *logits, uint32_t best_id)
+/* What the whole vocabulary weighs, id by id. */
+static double exact_total(const struct sampler *s, float best)
 {
     double total = 0;
-    for (uint32_t i = 0; i < s->n_vocab; i++)
-        total += weight(s, logits[i], logits[best_id]);
-    for (uint32_t n = NUCLEUS_FIRST;; n *= 4) {
-        n = n < s->n_vocab ? n : s->n_vocab;
-        rank_best(logits, s->n_vocab, s->best, n);
+    for (uint32_t c = 0; c < s->row.n_chunks; c++)
+        for (uint32_t i = 0; i < ROW_CHUNK; i++)
+            total += sample_weight(row_chunk(&s->row, c)[i], best, s->cfg.temperature);
+    return total;
+}
+
+/* The nucleus of the whole vocabulary: ever more are ranked until it is complete. The exact total is needed only when the
+ * edge of the nucleus lies within the error of the quick one. */
+static uint32_t take_nucleus(struct sampler *s, float best)
+{
+    const uint32_t n_vocab = s->cap_top;
+    double least = weight_sums(&s->row, best, s->cfg.temperature, s->sums);
+    double most = least * (1 + 2 * WEIGHT_SUM_ERROR);
+    least *= 1 - 2 * WEIGHT_SUM_ERROR;
+    for (uint32_t n = NUCLEUS_FIRST;; n = n < n_vocab / 4 ? n * 4 : n_vocab) {
+        n = n < n_vocab ? n : n_vocab;
+        row_top(&s->row, n, s->top, s->spare);
         weigh(s, n);
-        uint32_t kept = nucleus(s, n, total);
-        if (kept <= n || n == s->n_vocab)
+        uint32_t kept = nucleus(s, n, least);
+        if (kept != nucleus(s, n, most)) {
+            least = most = exact_total(s, best);
+            kept = nucleus(s, n, least);
+        }
+        if (kept <= n || n == n_vocab)
             return kept < n ? kept : n;
     }
 }
@@ -314,24 +233,128 @@ static uint32_t apply_min_p(struct sampler *s, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         if (s->weight[i] < s->cfg.min_p)
             continue;
-        s->best[kept] = s->best[i];
+        s->top[kept] = s->top[i];
         s->weight[kept++] = s->weight[i];
     }
     return kept;
 }
 
-/* Fills s->best and s->weight with what may be drawn; returns how many. */
-static uint32_t choose_candidates(struct sampler *s, const float *logits, uint32_t best_id)
+/* The candidate at `unit` of the way through the n candidates' weights. */
+static uint32_t pick_ranked(const struct sampler *s, uint32_t n, double unit)
 {
-    uint32_t n;
-    if (s->cap_best < s->n_vocab)
-        n = take_top_k(s, logits);
-    else if (s->cfg.top_p < 1)
-        n = take_nucleus(s, logits, best_id);
-    else
-        n = take_all(s, logits, best_id);
-    return s->cfg.min_p > 0 ? apply_min_p(s, n) : n;
+    double total = 0, sum = 0;
+    for (uint32_t i = 0; i < n; i++)
+        total += s->weight[i];
+    double at = unit * total;
+    for (uint32_t i = 0; i < n; i++)
+        if (at < (sum += s->weight[i]))
+            return row_rank_id(s->top[i]);
+    return row_rank_id(s->top[n - 1]); /* rounding alone leads here */
 }
+
+/* ---- the whole vocabulary, in the order of the ids, but that the best one and id 0 have changed places ---- */
+
+struct all {
+    const struct sampler *s;
+    uint32_t best_id;
+    float best;
+    double bar; /* a chunk whose maximum is below has nothing that counts */
+};
+
+static struct all all_of(const struct sampler *s, uint32_t best_id)
+{
+    const float best = row_logit(&s->row, best_id);
+    double log_bar = WEIGHT_LOG_NEGLIGIBLE;
+    if (s->cfg.min_p > 0 && log(s->cfg.min_p) - 0.01 > log_bar) /* a little less, for the rounding of both */
+        log_bar = log(s->cfg.min_p) - 0.01;
+    return (struct all){s, best_id, best, best + s->cfg.temperature * log_bar};
+}
+
+static bool matters(const struct all *a, uint32_t chunk)
+{
+    return a->s->row.maxima[chunk] >= a->bar;
+}
+
+/* The chunk's logits by place. The first place is -inf: the best one, which is there, is counted before all others. */
+static void by_place(const struct all *a, uint32_t chunk, float logits[ROW_CHUNK])
+{
+    memcpy(logits, row_chunk(&a->s->row, chunk), ROW_CHUNK * sizeof *logits);
+    if (chunk == a->best_id / ROW_CHUNK)
+        logits[a->best_id % ROW_CHUNK] = row_logit(&a->s->row, 0);
+    if (!chunk)
+        logits[0] = -INFINITY;
+}
+
+static uint32_t id_at(const struct all *a, uint32_t chunk, uint32_t i)
+{
+    uint32_t place = chunk * ROW_CHUNK + i;
+    return place == a->best_id ? 0 : place;
+}
+
+/* Sums what counts until the sum is above `at`; *id: where that was. */
+static double walk(const struct all *a, double at, uint32_t *id)
+{
+    float logits[ROW_CHUNK];
+    double sum = 1; /* the best one's */
+    *id = a->best_id;
+    for (uint32_t c = 0; c < a->s->row.n_chunks && at >= sum; c++) {
+        if (!matters(a, c))
+            continue;
+        by_place(a, c, logits);
+        for (uint32_t i = 0; i < ROW_CHUNK && at >= sum; i++) {
+            float w = sample_weight(logits[i], a->best, a->s->cfg.temperature);
+            if (w <= 0 || w < a->s->cfg.min_p)
+                continue;
+            sum += w;
+            *id = id_at(a, c, i);
+        }
+    }
+    return sum;
+}
+
+/* The candidate at `unit` of the way, by the quick sums: only the chunk where it lies is looked at. False when it lies
+ * too near to another to be sure. */
+static bool pick_quickly(const struct all *a, double unit, uint32_t *id)
+{
+    const double temperature = a->s->cfg.temperature;
+    double *sums = a->s->sums, sum = 1;
+    const double total = weight_sums(&a->s->row, a->best, temperature, sums);
+    const double at = unit * total, error = 2 * WEIGHT_SUM_ERROR * total;
+    const double first = sample_weight(row_logit(&a->s->row, 0), a->best, temperature);
+    sums[a->best_id / ROW_CHUNK] += first - 1; /* they change places */
+    sums[0] -= first;
+    *id = a->best_id;
+    if (at < sum)
+        return sum - at > error;
+    uint32_t c = 0;
+    while (c < a->s->row.n_chunks && at >= sum + sums[c])
+        sum += sums[c++];
+    if (c == a->s->row.n_chunks)
+        return false;
+    float logits[ROW_CHUNK];
+    by_place(a, c, logits);
+    for (uint32_t i = 0; i < ROW_CHUNK; i++) {
+        double from = sum;
+        sum += sample_weight(logits[i], a->best, temperature);
+        *id = id_at(a, c, i);
+        if (at < sum)
+            return at - from > error && sum - at > error;
+    }
+    return false;
+}
+
+static uint32_t pick_from_all(const struct sampler *s, uint32_t best_id, double unit)
+{
+    const struct all a = all_of(s, best_id);
+    uint32_t id;
+    if (s->cfg.min_p > 0 || !pick_quickly(&a, unit, &id)) {
+        double total = walk(&a, INFINITY, &id);
+        walk(&a, unit * total, &id);
+    }
+    return id;
+}
+
+/* ---- sampler_next ---- */
 
 /* Uniform in [0, 1), from the seed and the index of the draw alone. */
 static double draw_unit(int64_t seed, uint64_t index)
@@ -341,58 +364,49 @@ static double draw_unit(int64_t seed, uint64_t index)
     return rng_unit(&r);
 }
 
-static uint32_t draw(const struct sampler *s, uint32_t n)
+static uint32_t draw(struct sampler *s)
 {
-    double total = 0, sum = 0;
-    for (uint32_t i = 0; i < n; i++)
-        total += s->weight[i];
-    double at = draw_unit(s->cfg.seed, s->n_chosen) * total;
-    for (uint32_t i = 0; i < n; i++)
-        if (at < (sum += s->weight[i]))
-            return s->best[i].id;
-    return s->best[n - 1].id; /* rounding alone leads here */
+    const double unit = draw_unit(s->cfg.seed, s->n_chosen);
+    const uint32_t best_id = row_best(&s->row);
+    uint32_t n;
+    if (s->cap_top < s->row.n_vocab)
+        n = take_top_k(s);
+    else if (s->cfg.top_p < 1)
+        n = take_nucleus(s, row_logit(&s->row, best_id));
+    else
+        return pick_from_all(s, best_id, unit);
+    if (s->cfg.min_p > 0)
+        n = apply_min_p(s, n);
+    return pick_ranked(s, n, unit);
 }
 
-/* log of the sum of exp(logits), in double. */
-static double log_sum_exp(const float *logits, uint32_t n)
+/* Of the raw logits, before penalties: the row is opened anew. */
+static void report_logprobs(struct sampler *s, const float *logits, const float *maxima, uint32_t n_top,
+                            struct sampler_out *out)
 {
-    float max = logits[0];
-    for (uint32_t i = 1; i < n; i++)
-        max = logits[i] > max ? logits[i] : max;
-    double sum = 0;
-    for (uint32_t i = 0; i < n; i++)
-        sum += exp((double)logits[i] - max);
-    return max + log(sum);
-}
-
-static void report_logprobs(const float *logits, uint32_t n_vocab, uint32_t n_top, struct sampler_out *out)
-{
-    struct candidate top[SAMPLER_LOGPROBS_MAX];
-    double norm = log_sum_exp(logits, n_vocab);
-    n_top = n_top < n_vocab ? n_top : n_vocab;
+    row_rank top[2 * SAMPLER_LOGPROBS_MAX + 2 * ROW_CHUNK], spare[sizeof top / sizeof *top];
+    const double norm = log_sum_exp(logits, s->row.n_vocab);
+    n_top = n_top < s->row.n_vocab ? n_top : s->row.n_vocab;
     n_top = n_top < SAMPLER_LOGPROBS_MAX ? n_top : SAMPLER_LOGPROBS_MAX;
-    rank_best(logits, n_vocab, top, n_top);
+    row_open(&s->row, logits, maxima);
+    row_top(&s->row, n_top, top, spare);
     out->logprob = (float)(logits[out->id] - norm);
     out->n_top = n_top;
     for (uint32_t i = 0; i < n_top; i++)
-        out->top[i] = (struct sampler_logprob){top[i].id, (float)(top[i].logit - norm)};
+        out->top[i] = (struct sampler_logprob){row_rank_id(top[i]), (float)(row_rank_logit(top[i]) - norm)};
 }
 
-void sampler_next(struct sampler *s, const float *logits, const uint32_t *ids, uint32_t n_ids, uint32_t n_top,
-                  struct sampler_out *out)
+void sampler_next(struct sampler *s, const float *logits, const float *maxima, const uint32_t *ids,
+                  uint32_t n_ids, uint32_t n_top, struct sampler_out *out)
 {
-    const float *ranked_by = logits;
-    out->n_top = 0;
+    out->id = out->n_top = 0;
     out->logprob = 0;
-    if (s->penalised) { /* what isn't finite stays so */
-        penalise(s, logits, ids, n_ids);
-        ranked_by = s->work;
+    out->finite = row_open(&s->row, logits, maxima) && (!s->penalised || penalise(s, ids, n_ids));
+    if (out->finite) {
+        out->id = s->cfg.temperature > 0 ? draw(s) : row_best(&s->row);
+        if (n_top)
+            report_logprobs(s, logits, maxima, n_top, out);
     }
-    out->finite = find_max(ranked_by, s->n_vocab, &out->id);
-    if (out->finite && s->cfg.temperature > 0)
-        out->id = draw(s, choose_candidates(s, ranked_by, out->id));
-    if (out->finite && n_top)
-        report_logprobs(logits, s->n_vocab, n_top, out);
     s->n_chosen++;
 }
 

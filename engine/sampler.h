@@ -6,6 +6,8 @@
  * (seed, number of tokens chosen so far), never on other requests. logprobs are of the raw logits, before all of this.
  * Pure; one owner.
  *
+ * Nearly all of a row is passed over by its chunks' maxima (sampler_row.h); the result is that of ranking all of it.
+ *
  * Candidates are ranked by logit, ties by lower id, so that every cut (top-k, top-p) has one answer. top-p keeps the
  * fewest best candidates whose probability, of those that top-k left, adds up to top_p (Holtzman et al. 2020); min-p
  * then keeps those with at least min_p times the best one's (Nguyen et al. 2024). The best one always stays.
@@ -55,9 +57,10 @@ struct sampler;
 enum weft_rc sampler_create(const struct sampling *cfg, uint32_t n_vocab, struct sampler **out,
                             struct weft_err *err);
 void sampler_destroy(struct sampler *s);
-/* Chooses the next token. `ids`: prompt and output so far. n_top ≤ SAMPLER_LOGPROBS_MAX. Allocates nothing. */
-void sampler_next(struct sampler *s, const float *logits, const uint32_t *ids, uint32_t n_ids, uint32_t n_top,
-                  struct sampler_out *out);
+/* Chooses the next token from a row of logits; `maxima` as in struct exec_row: NULL has them computed, and the choice is
+ * the same. `ids`: prompt and output so far. n_top ≤ SAMPLER_LOGPROBS_MAX. Allocates nothing. */
+void sampler_next(struct sampler *s, const float *logits, const float *maxima, const uint32_t *ids,
+                  uint32_t n_ids, uint32_t n_top, struct sampler_out *out);
 /* −log softmax(logits)[id], in double. */
 double sampler_nll(const float *logits, uint32_t n_vocab, uint32_t id);
 

@@ -30,7 +30,7 @@ static struct sampler *make(struct sampling c, uint32_t n_vocab)
 static uint32_t next(struct sampler *s, const float *logits, const uint32_t *ids, uint32_t n_ids)
 {
     struct sampler_out out;
-    sampler_next(s, logits, ids, n_ids, 0, &out);
+    sampler_next(s, logits, NULL, ids, n_ids, 0, &out);
     assert_true(out.finite);
     return out.id;
 }
@@ -278,7 +278,7 @@ static void test_not_finite(void **state)
         struct sampler *s = make(c, 16);
         for (size_t i = 0; i < 2; i++) {
             logits[11] = bad[i];
-            sampler_next(s, logits, NULL, 0, 3, &out);
+            sampler_next(s, logits, NULL, NULL, 0, 3, &out);
             assert_false(out.finite);
         }
         logits[11] = -INFINITY; /* a masked token is no fault */
@@ -286,7 +286,7 @@ static void test_not_finite(void **state)
             assert_int_not_equal(next(s, logits, NULL, 0), 11);
         for (int i = 0; i < 16; i++)
             logits[i] = -INFINITY;
-        sampler_next(s, logits, NULL, 0, 0, &out);
+        sampler_next(s, logits, NULL, NULL, 0, 0, &out);
         assert_false(out.finite);
         memset(logits, 0, sizeof logits);
         sampler_destroy(s);
@@ -307,7 +307,7 @@ static void test_logprobs(void **state)
     const uint32_t ids[] = {r[0].id};
     struct sampler *s = make(c, V);
     struct sampler_out out;
-    sampler_next(s, logits, ids, 1, SAMPLER_LOGPROBS_MAX, &out);
+    sampler_next(s, logits, NULL, ids, 1, SAMPLER_LOGPROBS_MAX, &out);
     assert_int_equal(out.n_top, SAMPLER_LOGPROBS_MAX);
     for (uint32_t i = 0; i < out.n_top; i++) {
         assert_int_equal(out.top[i].id, r[i].id);
@@ -320,7 +320,7 @@ static void test_logprobs(void **state)
     sampler_destroy(s);
 
     s = make(raw, 3); /* fewer ids than asked for */
-    sampler_next(s, logits, NULL, 0, 20, &out);
+    sampler_next(s, logits, NULL, NULL, 0, 20, &out);
     assert_int_equal(out.n_top, 3);
     sampler_destroy(s);
 }
