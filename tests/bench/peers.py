@@ -19,6 +19,7 @@ import multiprocessing
 import os
 import platform
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -295,6 +296,9 @@ def run_alone(engine, work):
             outcome = receiver.recv()
         except EOFError:  # it died
             outcome = None
+        except BaseException:  # interrupted
+            process.kill()
+            raise
         process.join()
         if isinstance(outcome, list):
             return {(batch, steps): figures for batch, steps, figures in outcome}
@@ -545,6 +549,8 @@ def parse(arguments):
 
 
 def main():
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     options = parse(sys.argv[1:])
     if options.show:
         print_report(json.loads(Path(options.show).read_text(encoding="utf-8")))
