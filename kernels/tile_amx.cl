@@ -3,8 +3,8 @@
  * order: tdpbsud adds up a block's 32 products of 16 tokens and 16 rows exactly, in integers.
  *
  * A panel of blocks is unpacked to the bytes that a tile register wants (row j: inputs 4j … 4j+3 of 16 rows of W) and meets
- * every 16 tokens while it lies in the nearest cache. Two accumulating tiles take turns, so that one is summed while the
- * other's block is scaled.
+ * every 16 tokens while it lies in the nearest cache. Two accumulating tiles take turns: while one's block is scaled, from
+ * memory, the next but one is summed in it, and the other waits to be stored.
  *
  * Tile registers: 0, 1 sums; 4, 6 activations, 16 tokens × 32 bytes; 5, 7 weights, 8 × 64 bytes.
  */
@@ -37,15 +37,16 @@ inline void amx_unpack(__global const word_t *w, int n_blocks, int16 *out)
         }
 }
 
-/* Sums of block b to sums[T]; A and B: registers to use. */
+/* Sums of block b to tile T; A and B: registers to use. */
 #define AMX_SUM(T, A, B, b)                                                                                  \
     do {                                                                                                     \
         __builtin_ia32_tilezero(T);                                                                          \
         __builtin_ia32_tileloadd64(A, PLAIN(codes + (b) * 8), stride);                                       \
         __builtin_ia32_tileloadd64(B, PLAIN(&bytes[(b) * 8]), 64);                                           \
         __builtin_ia32_tdpbsud(T, A, B);                                                                     \
-        __builtin_ia32_tilestored64(T, (__private void *)&sums[T][0], 64);                                   \
     } while (0)
+
+#define AMX_STORE(T) __builtin_ia32_tilestored64(T, (__private void *)&sums[T][0], 64)
 
 #define AMX_SCALE(T, b)                                                                                      \
     do {                                                                                                     \
@@ -69,17 +70,21 @@ AMX_FUNCTION void amx_panel(const int16 *bytes, __global const ushort16 *scales,
     AMX_SUM(0, 4, 5, 0);
     if (n > 1)
         AMX_SUM(1, 6, 7, 1);
+    AMX_STORE(0);
     for (int b = 0; b < n; b += 2) {
         PREFETCH(ahead + b * 64);
         PREFETCH(ahead + b * 64 + 64);
-        AMX_SCALE(0, b);
         if (b + 2 < n)
             AMX_SUM(0, 4, 5, b + 2);
+        AMX_SCALE(0, b);
         if (b + 1 < n) {
-            AMX_SCALE(1, b + 1);
+            AMX_STORE(1);
             if (b + 3 < n)
                 AMX_SUM(1, 6, 7, b + 3);
+            AMX_SCALE(1, b + 1);
         }
+        if (b + 2 < n)
+            AMX_STORE(0);
     }
     UNROLL for (int t = 0; t < 16; t++) out[t] = acc[t];
 }
