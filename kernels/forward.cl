@@ -126,12 +126,6 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
     phase += CREW_INTS;
     for (int layer = 0; layer < f.n_layer; layer++, phase += PHASES * CREW_INTS) {
         const struct forward_layer l = AT(const struct forward_layer, f.layers)[layer];
-        CREW_PHASE(phase, n_tokens, share,
-                   norm_to(&f, x + (size_t)i * embd_stride, AT(float, l.attn_norm), h + (size_t)i * embd_stride, i));
-        const struct matrix qkv = {AT(word_t, l.qkv_w), AT(ushort16, l.qkv_s), f.qkv_groups, f.embd_blocks};
-        PRODUCT(phase + CREW_INTS, f.qkv_groups, n_tokens,
-                multiply(&qkv, pair, pair + n_crew, INPUT(h, embd_stride), first, end, AT(float, f.qkv), qkv_stride,
-                         STORE));
         const struct rope rope = {AT(float, f.qkv),   qkv_stride,
                                   f.k_at,             f.v_at,
                                   AT(int4, f.tokens), AT(float, f.angles),
@@ -140,6 +134,14 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
                                   AT(kv_t, f.v_cache), layer,
                                   f.n_layer,          f.n_head,
                                   f.n_kv,             f.scale};
+        CREW_PHASE(phase, n_tokens, share, {
+            norm_to(&f, x + (size_t)i * embd_stride, AT(float, l.attn_norm), h + (size_t)i * embd_stride, i);
+            fetch_slots(&rope, i);
+        });
+        const struct matrix qkv = {AT(word_t, l.qkv_w), AT(ushort16, l.qkv_s), f.qkv_groups, f.embd_blocks};
+        PRODUCT(phase + CREW_INTS, f.qkv_groups, n_tokens,
+                multiply(&qkv, pair, pair + n_crew, INPUT(h, embd_stride), first, end, AT(float, f.qkv), qkv_stride,
+                         STORE));
         const int heads = f.n_head + 2 * f.n_kv;
         CREW_PHASE(phase + 2 * CREW_INTS, n_tokens * heads, share * heads, rope_head(&rope, i % heads, i / heads));
         struct attention a = {AT(float, f.q),      heads_stride,       AT(kv_t, f.k_cache), AT(kv_t, f.v_cache),

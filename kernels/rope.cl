@@ -88,6 +88,20 @@ inline void rope_head(const struct rope *r, int head, int token)
     }
 }
 
+/* Asks for the places that rope_head will write K and V of a token to: many, as a token is a column of a plane of K, and
+ * long untouched. */
+inline void fetch_slots(const struct rope *r, int token)
+{
+    const int4 at = r->tokens[token];
+    for (int head = 0; head < r->n_kv; head++) {
+        const size_t plane = plane_at(at.z, r->layer, r->n_layer, head, r->n_kv);
+        for (int d = 0; d < HEAD_DIM; d += 2)
+            PREFETCH_WRITE(r->k_cache + plane + d * BLOCK_TOKENS + at.w);
+        for (int i = 0; i < HEAD_PAD; i += 32)
+            PREFETCH_WRITE(r->v_cache + plane + at.w * HEAD_PAD + i);
+    }
+}
+
 /* One work-item a (head, token). */
 KERNEL void rope_store(__global const float *qkv, int qkv_stride, int k_at, int v_at,
                        __global const int4 *tokens, __global const float *table, int n_rot,
