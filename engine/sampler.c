@@ -206,9 +206,10 @@ static double exact_total(const struct sampler *s, float best)
 
 /* The nucleus of the whole vocabulary: ever more are ranked until it is complete. The exact total is needed only when the
  * edge of the nucleus lies within the error of the quick one. */
-static uint32_t take_nucleus(struct sampler *s, float best)
+static uint32_t take_nucleus(struct sampler *s)
 {
     const uint32_t n_vocab = s->cap_top;
+    const float best = s->row.highest;
     double least = weight_sums(&s->row, best, s->cfg.temperature, s->sums);
     double most = least * (1 + 2 * WEIGHT_SUM_ERROR);
     least *= 1 - 2 * WEIGHT_SUM_ERROR;
@@ -261,13 +262,13 @@ struct all {
     double bar; /* a chunk whose maximum is below has nothing that counts */
 };
 
-static struct all all_of(const struct sampler *s, uint32_t best_id)
+static struct all all_of(const struct sampler *s)
 {
-    const float best = row_logit(&s->row, best_id);
+    const float best = s->row.highest;
     double log_bar = WEIGHT_LOG_NEGLIGIBLE;
     if (s->cfg.min_p > 0 && log(s->cfg.min_p) - 0.01 > log_bar) /* a little less, for the rounding of both */
         log_bar = log(s->cfg.min_p) - 0.01;
-    return (struct all){s, best_id, best, best + s->cfg.temperature * log_bar};
+    return (struct all){s, row_best(&s->row), best, best + s->cfg.temperature * log_bar};
 }
 
 static bool matters(const struct all *a, uint32_t chunk)
@@ -343,9 +344,9 @@ static bool pick_quickly(const struct all *a, double unit, uint32_t *id)
     return false;
 }
 
-static uint32_t pick_from_all(const struct sampler *s, uint32_t best_id, double unit)
+static uint32_t pick_from_all(const struct sampler *s, double unit)
 {
-    const struct all a = all_of(s, best_id);
+    const struct all a = all_of(s);
     uint32_t id;
     if (s->cfg.min_p > 0 || !pick_quickly(&a, unit, &id)) {
         double total = walk(&a, INFINITY, &id);
@@ -367,14 +368,13 @@ static double draw_unit(int64_t seed, uint64_t index)
 static uint32_t draw(struct sampler *s)
 {
     const double unit = draw_unit(s->cfg.seed, s->n_chosen);
-    const uint32_t best_id = row_best(&s->row);
     uint32_t n;
     if (s->cap_top < s->row.n_vocab)
         n = take_top_k(s);
     else if (s->cfg.top_p < 1)
-        n = take_nucleus(s, row_logit(&s->row, best_id));
+        n = take_nucleus(s);
     else
-        return pick_from_all(s, best_id, unit);
+        return pick_from_all(s, unit);
     if (s->cfg.min_p > 0)
         n = apply_min_p(s, n);
     return pick_ranked(s, n, unit);

@@ -22,6 +22,14 @@ CLONED void halve(const float *restrict in, float *restrict out, uint32_t n)
         out[i] = in[2 * i] > in[2 * i + 1] ? in[2 * i] : in[2 * i + 1];
 }
 
+/* Has the processor fetch a chunk that is looked at soon. */
+CLONED void fetch_ahead(const float *logits)
+{
+    enum { CACHE_LINE = 64 / sizeof *logits };
+    for (uint32_t i = 0; i < ROW_CHUNK; i += CACHE_LINE)
+        __builtin_prefetch(logits + i);
+}
+
 /* The maxima of GROUP chunks. False when a logit is NaN or +inf. */
 CLONED bool group_maxima(const float *logits, float *maxima)
 {
@@ -42,8 +50,11 @@ CLONED bool group_maxima(const float *logits, float *maxima)
 CLONES static bool find_maxima(const float *logits, uint32_t n_groups, float *maxima)
 {
     bool finite = true;
-    for (uint32_t g = 0; g < n_groups; g++)
-        finite &= group_maxima(logits + (size_t)g * GROUP * ROW_CHUNK, maxima + (size_t)g * GROUP);
+    for (uint32_t g = 0; g < n_groups; g++, logits += GROUP * ROW_CHUNK, maxima += GROUP) {
+        for (uint32_t c = 0; g + 2 < n_groups && c < GROUP; c++)
+            fetch_ahead(logits + (2 * GROUP + c) * ROW_CHUNK);
+        finite &= group_maxima(logits, maxima);
+    }
     return finite;
 }
 
@@ -99,6 +110,15 @@ CLONES static uint32_t count_from(const float *numbers, uint32_t n, float t)
     return count;
 }
 
+/* Which of a chunk's numbers are at least t: bit i says it of the i-th. */
+CLONES static uint32_t lanes_from(const float *numbers, float t)
+{
+    uint32_t lanes = 0;
+    for (uint32_t i = 0; i < ROW_CHUNK; i++)
+        lanes |= (uint32_t)(numbers[i] >= t) << i;
+    return lanes;
+}
+
 /* ---- the row ---- */
 
 static uint32_t whole(uint32_t n)
@@ -113,8 +133,9 @@ enum weft_rc row_init(struct row *r, uint32_t n_vocab, uint32_t max_changed, str
     r->cap_patches = (max_changed < n_chunks ? max_changed : n_chunks - 1) + 1; /* and the last chunk */
     r->maxima = mem_calloc(whole(n_chunks), sizeof *r->maxima);
     r->patch_of = mem_calloc(n_chunks, sizeof *r->patch_of);
-    r->patches = mem_calloc(r->cap_patches, sizeof *r->patches);
-    if (!r->maxima || !r->patch_of || !r->patches) {
+    r->patches = mem_alloc(r->cap_patches * sizeof *r->patches);
+    r->picked = mem_alloc(n_chunks * sizeof *r->picked);
+    if (!r->maxima || !r->patch_of || !r->patches || !r->picked) {
         row_deinit(r);
         return weft_err_nomem(err, "row_init", r->cap_patches * sizeof *r->patches);
     }
@@ -128,6 +149,7 @@ void row_deinit(struct row *r)
     mem_free(r->maxima);
     mem_free(r->patch_of);
     mem_free(r->patches);
+    mem_free(r->picked);
     *r = (struct row){0};
 }
 
@@ -310,21 +332,34 @@ uint32_t row_top_room(uint32_t n_vocab, uint32_t k)
     return (uint32_t)((twice < n_vocab ? twice : whole(n_vocab)) + ROW_CHUNK);
 }
 
-void row_top(const struct row *r, uint32_t k, row_rank *top, row_rank *spare)
+/* Lists the chunks with a logit of at least `bar`; returns how many. Without a branch, which couldn't be foretold. */
+static uint32_t pick_chunks(struct row *r, float bar)
 {
+    uint32_t n = 0;
+    for (uint32_t c = 0; c < r->n_chunks; c++) {
+        r->picked[n] = c;
+        n += r->maxima[c] >= bar;
+    }
+    return n;
+}
+
+void row_top(struct row *r, uint32_t k, row_rank *top, row_rank *spare)
+{
+    enum { AHEAD = 12 };
     const uint32_t most = row_top_room(r->n_vocab, k) - ROW_CHUNK;
     float bar = find_bar(r, k);
     row_rank least = rank_of(bar, UINT32_MAX);
+    const uint32_t n_picked = pick_chunks(r, bar);
     uint32_t n = 0;
-    for (uint32_t c = 0; c < r->n_chunks; c++) {
-        if (!(r->maxima[c] >= bar))
-            continue;
+    for (uint32_t p = 0; p < n_picked; p++) {
+        const uint32_t c = r->picked[p];
         const float *logits = row_chunk(r, c);
-        for (uint32_t i = 0; i < ROW_CHUNK; i++) {
-            if (logits[i] >= bar) {
-                top[n] = rank_of(logits[i], c * ROW_CHUNK + i);
-                n += top[n] >= least;
-            }
+        if (p + AHEAD < n_picked)
+            fetch_ahead(row_chunk(r, r->picked[p + AHEAD]));
+        for (uint32_t lanes = lanes_from(logits, bar); lanes; lanes &= lanes - 1) {
+            const uint32_t i = (uint32_t)__builtin_ctz(lanes);
+            top[n] = rank_of(logits[i], c * ROW_CHUNK + i);
+            n += top[n] >= least;
         }
         if (n > most) { /* only those that rank higher than the k found may still come in */
             sort_ranks(top, n, spare);

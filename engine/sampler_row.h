@@ -39,6 +39,7 @@ struct row {
     uint32_t *patch_of; /* by chunk: its place in patches + 1, or 0 */
     struct row_patch *patches;
     uint32_t n_patches, cap_patches;
+    uint32_t *picked; /* n_chunks: row_top's list of those it looks at */
 };
 
 /* Makes room for rows of n_vocab > 0 logits of which at most max_changed are changed. INTERNAL_ERROR without memory;
@@ -74,7 +75,7 @@ uint32_t row_best(const struct row *r);
 /* How many ranks row_top needs room for, to find the k highest of n_vocab. */
 uint32_t row_top_room(uint32_t n_vocab, uint32_t k);
 /* Writes the ranks of the k highest to top[0..k), best first; k ≤ n_vocab. `top` and `spare` have row_top_room. */
-void row_top(const struct row *r, uint32_t k, row_rank *top, row_rank *spare);
+void row_top(struct row *r, uint32_t k, row_rank *top, row_rank *spare);
 
 /* What a rank is made of. A logit of -0 comes back as 0. */
 uint32_t row_rank_id(row_rank rank);
