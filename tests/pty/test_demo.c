@@ -132,7 +132,7 @@ static void many_requests_share_the_list(void **state)
     play("set: {scheduler.max_batch_size: 32}\n"
          "requests:\n"
          "  - {id: long, repeat: 20, text: hello, max_tokens: 4000, cancel_at_ms: 3000}\n"
-         "  - {id: late, at_ms: 3500, text: hello, max_tokens: 4000}\n");
+         "  - {id: late, at_ms: 6000, text: hello, max_tokens: 4000}\n");
     console_sees(&con, "SESSIONS 17, 16 busy");
     console_sees(&con, "batch 20/32");
     console_sees(&con, "SESSIONS 17, 1 busy");
@@ -153,7 +153,7 @@ static void demo_plays_in_a_running_console(void **state)
     console_sees(&con, "a weaver");
     console_does(&con, "/demo aging\r", "One seat."); /* in its place */
     assert_false(console_shows(&con, "One chat, alone"));
-    console_does(&con, KEY_ALT("2"), "stopped · ");
+    console_does(&con, KEY_ALT("2"), "▏stopped");
 }
 
 /* Runs the file through weft replay: what it says of it. */
