@@ -129,6 +129,8 @@ enum weft_rc cli_text_open(struct cli_text **out, struct weft_err *err);
 enum weft_rc cli_text_write(struct cli_text *t, const char *s, size_t n, struct weft_err *err);
 /* Ends the text; with `newline`, by a line end if it isn't empty and has none. Frees t (NULL allowed). */
 enum weft_rc cli_text_close(struct cli_text *t, bool newline, struct weft_err *err);
+/* All three for one text. */
+enum weft_rc cli_text_print(const char *s, size_t n, struct weft_err *err);
 /* Flushes standard output: INTERNAL_ERROR when what was printed couldn't be written. */
 enum weft_rc cli_flush(struct weft_err *err);
 

@@ -62,13 +62,9 @@ static enum weft_rc print_text(const struct cli *cli, const struct report *r, st
     else
         buf_addf(&text, "%.1f MiB in %u programs; %s\n", (double)r->kept.bytes / MIB, r->kept.n_programs,
                  limit);
-    struct cli_text *out = NULL;
-    enum weft_rc rc = cli_text_open(&out, err);
-    if (rc == WEFT_OK)
-        rc = cli_text_write(out, buf_str(&text), text.len, err);
-    enum weft_rc closed = cli_text_close(out, false, rc ? NULL : err);
+    enum weft_rc rc = cli_text_print(buf_str(&text), text.len, err);
     buf_free(&text);
-    return rc ? rc : closed;
+    return rc;
 }
 
 static enum weft_rc run_cache(struct cli *cli, struct weft_err *err)

@@ -39,13 +39,9 @@ static enum weft_rc print_table(const struct exec_cl_device *list, unsigned n, s
         if (*d->why)
             buf_addf(&text, "     %s%s\n", d->usable ? "" : "not usable: ", d->why);
     }
-    struct cli_text *out = NULL;
-    enum weft_rc rc = cli_text_open(&out, err);
-    if (rc == WEFT_OK)
-        rc = cli_text_write(out, buf_str(&text), text.len, err);
-    enum weft_rc closed = cli_text_close(out, false, rc ? NULL : err);
+    enum weft_rc rc = cli_text_print(buf_str(&text), text.len, err);
     buf_free(&text);
-    return rc ? rc : closed;
+    return rc;
 }
 
 static enum weft_rc run_devices(struct cli *cli, struct weft_err *err)

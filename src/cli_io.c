@@ -195,3 +195,13 @@ enum weft_rc cli_text_close(struct cli_text *t, bool newline, struct weft_err *e
     mem_free(t);
     return rc;
 }
+
+enum weft_rc cli_text_print(const char *s, size_t n, struct weft_err *err)
+{
+    struct cli_text *out = NULL;
+    enum weft_rc rc = cli_text_open(&out, err);
+    if (rc == WEFT_OK)
+        rc = cli_text_write(out, s, n, err);
+    enum weft_rc closed = cli_text_close(out, false, rc ? NULL : err);
+    return rc ? rc : closed;
+}

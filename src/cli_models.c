@@ -109,13 +109,9 @@ static enum weft_rc print_table(const struct rows *rows, struct weft_err *err)
         if (*r->what)
             buf_addf(&text, "%-24s %s%s\n", "", strcmp(r->state, "ready") ? "to get it: " : "", r->what);
     }
-    struct cli_text *out = NULL;
-    enum weft_rc rc = cli_text_open(&out, err);
-    if (rc == WEFT_OK)
-        rc = cli_text_write(out, buf_str(&text), text.len, err);
-    enum weft_rc closed = cli_text_close(out, false, rc ? NULL : err);
+    enum weft_rc rc = cli_text_print(buf_str(&text), text.len, err);
     buf_free(&text);
-    return rc ? rc : closed;
+    return rc;
 }
 
 static enum weft_rc run_models(struct cli *cli, struct weft_err *err)

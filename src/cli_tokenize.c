@@ -59,16 +59,6 @@ static enum weft_rc run_tokenize(struct cli *cli, struct weft_err *err)
     return rc;
 }
 
-static enum weft_rc print_bytes(const struct buf *bytes, struct weft_err *err)
-{
-    struct cli_text *out = NULL;
-    enum weft_rc rc = cli_text_open(&out, err);
-    if (rc == WEFT_OK)
-        rc = cli_text_write(out, buf_str(bytes), bytes->len, err);
-    enum weft_rc closed = cli_text_close(out, false, rc ? NULL : err);
-    return rc ? rc : closed;
-}
-
 static enum weft_rc run_detokenize(struct cli *cli, struct weft_err *err)
 {
     struct tok *tok = NULL;
@@ -83,7 +73,7 @@ static enum weft_rc run_detokenize(struct cli *cli, struct weft_err *err)
     if (rc == WEFT_OK)
         rc = tok_decode(tok, ids, n, &bytes, err);
     if (rc == WEFT_OK)
-        rc = print_bytes(&bytes, err);
+        rc = cli_text_print(buf_str(&bytes), bytes.len, err);
     mem_free(ids);
     tok_destroy(tok);
     buf_free(&text);
