@@ -107,15 +107,13 @@ static void tell(const struct exec_cl *x, const char *what)
         x->cfg.progress(x->cfg.progress_ctx, what, -1);
 }
 
+/* All that lives on the opened device. */
 static enum weft_rc device_fill(struct exec_cl *x, int cache, struct weft_err *err)
 {
     const struct exec_cl_config *cfg = &x->cfg;
     struct on_device *d = &x->device;
     const size_t plane = ops_block_bytes(&x->shape) * x->base.info.n_blocks;
-    tell(x, "opening the device");
-    enum weft_rc rc = ocl_open(cfg->device, cfg->threads, cfg->profile, &d->ocl, err);
-    if (!rc)
-        rc = ocl_buf_create(&d->ocl, plane, "the K cache", &d->kv.k, err);
+    enum weft_rc rc = ocl_buf_create(&d->ocl, plane, "the K cache", &d->kv.k, err);
     if (!rc)
         rc = ocl_buf_create(&d->ocl, plane, "the V cache", &d->kv.v, err);
     tell(x, "building kernels");
@@ -206,12 +204,15 @@ static enum weft_rc device_up(struct exec_cl *x, struct weft_err *err)
     pocl_cache_begin(cfg->cache_dir, cache, &pocl);
     if (pocl.first)
         builder_begin(cfg->device, &x->shape, cache, &builder);
-    enum weft_rc rc = WEFT_OK;
     if (x->shape.int8) {
         tell(x, "trying the processor's int8 instructions");
         x->shape.dot = dot_path_choose(cfg->device, cache);
     }
-    if (x->automatic && x->shape.dot == DOT_PLAIN)
+    tell(x, "opening the device");
+    enum weft_rc rc = ocl_open(cfg->device, cfg->threads, cfg->profile, &d->ocl, err);
+    if (!rc && !ocl_is_pocl_cpu(&d->ocl))
+        x->shape.dot = DOT_PLAIN; /* the verdict may be of a device that had this name before */
+    if (!rc && x->automatic && x->shape.dot == DOT_PLAIN)
         rc = to_fp32(x, err);
     if (!rc)
         rc = device_fill(x, cache, err);

@@ -179,7 +179,11 @@ static void threads_are_the_cores_that_work(void **state)
     const unsigned busy = busy_threads(t.x);
     close_tiny(&t);
     print_message("of %u cores %u worked\n", (unsigned)all.compute_units, busy);
-    assert_true(all.compute_units > 8 ? busy > 1 : busy == all.compute_units);
+    /* The calling thread, which isn't counted, may work too: not on PoCL. */
+    const bool pocl = strcmp(all.platform, "Portable Computing Language") == 0;
+    assert_true(all.compute_units > 8
+                    ? busy > 1
+                    : busy == all.compute_units || (!pocl && busy + 1 == all.compute_units));
 }
 
 static void a_part_has_as_many_cores_as_asked_for(void **state)
