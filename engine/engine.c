@@ -21,10 +21,11 @@
 #include "engine/engine_internal.h"
 
 enum {
-    WAIT_US = 50000,  /* how often an engine publishes while requests wait, so that their ageing is seen */
-    IDLE_US = 250000, /* the same with nothing to do: each sample of the rates, for next to no time */
-    LOOK_US = 200,    /* the shortest it sleeps for something that happens by itself */
-    GIVE_UP_MS = 1000 /* beyond stop_ms, before a device is taken to hang */
+    WAIT_US = 50000,    /* how often an engine publishes while requests wait, so that their ageing is seen */
+    IDLE_US = 250000,   /* the same with nothing to do: each sample of the rates, for next to no time */
+    LOOK_US = 200,      /* the shortest it sleeps for something that happens by itself */
+    QUIET_US = 3000000, /* with nothing to do, before executors may do something for themselves */
+    GIVE_UP_MS = 1000   /* beyond stop_ms, before a device is taken to hang */
 };
 
 /* ---- clock ---- */
@@ -183,16 +184,29 @@ static int64_t idle_us(const struct engine *e)
     return wait > LOOK_US ? wait : LOOK_US;
 }
 
+/* When nothing has been asked of it for a while: whether an executor has something to do for itself, of which it then did
+ * some ms' worth. A command that comes in that time waits for no more than that. */
+static bool use_quiet(struct engine *e)
+{
+    const int64_t now = clock_now_us();
+    if (atomic_load(&e->state) != ENGINE_READY || e->frozen || units_have_work(e))
+        e->quiet_real_us = now;
+    return now - e->quiet_real_us >= QUIET_US && units_idle(e);
+}
+
 static void serve(struct engine *e)
 {
+    e->quiet_real_us = clock_now_us();
     while (!atomic_load(&e->stop)) {
         engine_take_commands(e);
         bool ran = step_if_allowed(e);
         engine_sample_stats(e);
-        if (ran)
+        if (ran) {
+            e->quiet_real_us = clock_now_us();
             continue;
+        }
         engine_publish(e);
-        chan_wait(&e->commands, idle_us(e));
+        chan_wait(&e->commands, use_quiet(e) ? LOOK_US : idle_us(e));
     }
 }
 

@@ -242,9 +242,10 @@ struct engine {
     size_t cap_results;
 
     int64_t start_real_us, frozen_total_us, stopped_at_real_us;
-    bool frozen;        /* as asked for */
-    bool clock_stopped; /* frozen, and not within a step */
-    uint32_t steps_due; /* steps asked for while frozen */
+    int64_t quiet_real_us; /* since when nothing has run or waited */
+    bool frozen;           /* as asked for */
+    bool clock_stopped;    /* frozen, and not within a step */
+    uint32_t steps_due;    /* steps asked for while frozen */
 
     struct snap_step steps[SNAP_STEPS]; /* a ring: see engine_step_slot */
     uint64_t step;                      /* last step begun */
@@ -307,6 +308,8 @@ void units_release(struct engine *e);
 /* Sums over all schedulers. */
 void units_counts(const struct engine *e, struct sched_counts *out);
 bool units_have_work(const struct engine *e);
+/* While nothing runs: lets one executor do something for itself (exec.h). False: none has anything to do. */
+bool units_idle(struct engine *e);
 void units_cancel_all(struct engine *e);
 /* Until when nothing happens by itself, in µs from now; INT64_MAX: nothing will. */
 int64_t units_idle_us(const struct engine *e);

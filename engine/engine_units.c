@@ -229,6 +229,14 @@ bool units_have_work(const struct engine *e)
     return false;
 }
 
+bool units_idle(struct engine *e)
+{
+    for (uint32_t i = 0; i < e->n_units; i++)
+        if (e->units[i].state == ENGINE_READY && exec_idle(e->units[i].exec))
+            return true;
+    return false;
+}
+
 void units_cancel_all(struct engine *e)
 {
     for (uint32_t i = 0; i < e->n_units; i++)

@@ -27,6 +27,10 @@ struct forward_table {
 
 enum { PHASES = 9, OTHER_PHASES = 3 }; /* a layer's; embedding, last norm, logits */
 
+/* Each product's tiles (matmul.cl) are three bits of one argument (engine/exec/tiles.h). */
+enum { QKV, OUT, FF, DOWN, LOGIT, PRODUCTS };
+#define TILES_OF(PRODUCT) (tiles >> 3 * (PRODUCT) & 7)
+
 /* How many tokens a task of a product takes: all, but where there are fewer pairs of rows than a crew could share. */
 inline int chunk_of(int n_groups, int n_tokens, int n_crew)
 {
@@ -101,7 +105,7 @@ NOINLINE void gated(const struct matrix *gate, const struct matrix *up, int pair
 
 /* `x`: as in the table, to see whether its addresses are the device's own. */
 KERNEL void forward(__global const struct forward_table *table, __global int *counters, __global float *x, int n_crew,
-                    int n_tokens, int n_decode, int n_prefill, int n_merges, int n_rows)
+                    int n_tokens, int n_decode, int n_prefill, int n_merges, int n_rows, int tiles)
 {
     const struct forward_table f = *table;
     const int embd_stride = f.embd_blocks * 32, heads_stride = f.heads_blocks * 32, ff_stride = f.ff_blocks * 32;
@@ -118,7 +122,10 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
      * of the last. */
     const int share = n_tokens / (8 * n_crew) + 1;
     const int most = max(n_tokens, n_rows);
-    products_begin(most);
+    bool amx = false;
+    for (int product = 0; product < PRODUCTS; product++)
+        amx = amx || uses_amx(most, TILES_OF(product));
+    products_begin(amx);
     if (f.embeds)
         CREW_PHASE(phase, n_tokens * f.embd_blocks, share * f.embd_blocks,
                    embed_block(AT(word_t, f.embd_w), AT(ushort16, f.embd_s), AT(int4, f.tokens), x, embd_stride,
@@ -138,7 +145,8 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
             norm_to(&f, x + (size_t)i * embd_stride, AT(float, l.attn_norm), h + (size_t)i * embd_stride, i);
             fetch_slots(&rope, i);
         });
-        const struct matrix qkv = {AT(word_t, l.qkv_w), AT(ushort16, l.qkv_s), f.qkv_groups, f.embd_blocks};
+        const struct matrix qkv = {AT(word_t, l.qkv_w), AT(ushort16, l.qkv_s), f.qkv_groups, f.embd_blocks,
+                                   TILES_OF(QKV)};
         PRODUCT(phase + CREW_INTS, f.qkv_groups, n_tokens,
                 multiply(&qkv, pair, pair + n_crew, INPUT(h, embd_stride), first, end, AT(float, f.qkv), qkv_stride,
                          STORE));
@@ -166,13 +174,16 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
                 merge_head(a.partials, job, a.out, heads_stride, f.n_head, i % f.n_head);
                 code_heads(&f, job.x, i % f.n_head, 1);
             });
-        const struct matrix out = {AT(word_t, l.out_w), AT(ushort16, l.out_s), f.embd_groups, f.heads_blocks};
+        const struct matrix out = {AT(word_t, l.out_w), AT(ushort16, l.out_s), f.embd_groups, f.heads_blocks,
+                                   TILES_OF(OUT)};
         PRODUCT(phase + 5 * CREW_INTS, f.embd_groups, n_tokens,
                 multiply(&out, pair, pair + n_crew, INPUT(att, heads_stride), first, end, x, embd_stride, ADD));
         CREW_PHASE(phase + 6 * CREW_INTS, n_tokens, share,
                    norm_to(&f, x + (size_t)i * embd_stride, AT(float, l.ffn_norm), h + (size_t)i * embd_stride, i));
-        const struct matrix gate = {AT(word_t, l.gate_w), AT(ushort16, l.gate_s), f.ff_groups, f.embd_blocks};
-        const struct matrix up = {AT(word_t, l.up_w), AT(ushort16, l.up_s), f.ff_groups, f.embd_blocks};
+        const struct matrix gate = {AT(word_t, l.gate_w), AT(ushort16, l.gate_s), f.ff_groups, f.embd_blocks,
+                                    TILES_OF(FF)};
+        const struct matrix up = {AT(word_t, l.up_w), AT(ushort16, l.up_s), f.ff_groups, f.embd_blocks,
+                                  TILES_OF(FF)};
         PRODUCT(phase + 7 * CREW_INTS, f.ff_groups, n_tokens,
                 gated(&gate, &up, pair, pair + n_crew, INPUT(h, embd_stride), first, end, ff, ff_stride,
                       AT(int, f.ff_codes), AT(float, f.ff_factors)));
@@ -181,21 +192,24 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
 #else
         const struct input inner = {ff, ff_stride};
 #endif
-        const struct matrix down = {AT(word_t, l.down_w), AT(ushort16, l.down_s), f.embd_groups, f.ff_blocks};
+        const struct matrix down = {AT(word_t, l.down_w), AT(ushort16, l.down_s), f.embd_groups, f.ff_blocks,
+                                    TILES_OF(DOWN)};
         PRODUCT(phase + 8 * CREW_INTS, f.embd_groups, n_tokens,
                 multiply(&down, pair, pair + n_crew, inner, first, end, x, embd_stride, ADD));
     }
     if (!f.makes_logits || !n_rows) {
-        products_end(most);
+        products_end(amx);
         return;
     }
     __global float *picked = AT(float, f.picked);
-    CREW_PHASE(phase, n_rows, 1,
-               norm_to(&f, x + (size_t)AT(int, f.rows)[i] * embd_stride, AT(float, f.output_norm),
+    if (f.output_norm) /* none: the rows are there (crew_product) */
+        CREW_PHASE(phase, n_rows, 1,
+                   norm_to(&f, x + (size_t)AT(int, f.rows)[i] * embd_stride, AT(float, f.output_norm),
                        picked + (size_t)i * embd_stride, i));
-    const struct matrix output = {AT(word_t, f.logits_w), AT(ushort16, f.logits_s), f.logits_groups, f.embd_blocks};
+    const struct matrix output = {AT(word_t, f.logits_w), AT(ushort16, f.logits_s), f.logits_groups, f.embd_blocks,
+                                  TILES_OF(LOGIT)};
     CREW_PHASE(phase + CREW_INTS, (f.logits_groups + 1) / 2, 4,
                multiply(&output, i, i + 1, INPUT(picked, embd_stride), 0, n_rows, AT(float, f.logits), f.logits_stride,
                         LOGITS));
-    products_end(most);
+    products_end(amx);
 }

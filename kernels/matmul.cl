@@ -27,26 +27,40 @@ struct input {
 /* ops.h: store; add to y (residual); y = silu(y) × sum (the up half of a gated layer); store, and behind the row's last
  * column the highest of each pair's 32. */
 enum { STORE, ADD, SILU_MUL, LOGITS };
-/* A matrix of weights (weights.clh). */
+/* Which tiles a product takes, in bits, 0 for what is best as a rule (engine/exec/tiles.h): the second largest first; AMX
+ * for as few tokens as it can take, or never. */
+enum { TILES_SHORT = 1, TILES_AMX = 2, TILES_NO_AMX = 4 };
+
+/* A matrix of weights (weights.clh), and its product's tiles. */
 struct matrix {
     __global const word_t *w;
     __global const ushort16 *scales;
-    int n_groups, n_blocks;
+    int n_groups, n_blocks, tiles;
 };
 
-/* Around a kernel's products with n tokens. */
-inline void products_begin(int n)
+/* Whether a product of n tokens may have a tile by AMX. */
+inline bool uses_amx(int n, int tiles)
 {
 #ifdef DOT_AMX
-    if (n >= AMX_LEAST)
+    return tiles & TILES_AMX ? n >= 8 : n >= AMX_LEAST && !(tiles & TILES_NO_AMX);
+#else
+    return false;
+#endif
+}
+
+/* Around a kernel's products; amx: whether any of them uses it. */
+inline void products_begin(bool amx)
+{
+#ifdef DOT_AMX
+    if (amx)
         amx_begin();
 #endif
 }
 
-inline void products_end(int n)
+inline void products_end(bool amx)
 {
 #ifdef DOT_AMX
-    if (n >= AMX_LEAST)
+    if (amx)
         amx_end();
 #endif
 }
@@ -69,7 +83,7 @@ inline int tile_sums(const struct matrix *m, int pair, int next, struct input in
     __global const float *factors = in.factors + FACTORS_AT(t, n_blocks, 0);
     __global const char *ahead = (__global const char *)(m->w + next_block * BLOCK_WORDS);
 #ifdef DOT_AMX
-    if (end - first >= AMX_LEAST && end - t >= 8 && t % 16 == 0) {
+    if (uses_amx(end - first, m->tiles) && end - t >= 8 && t % 16 == 0) {
         const int tiles = min((end - t + 8) / 16, AMX_TOKENS / 16);
         tile_amx(w, scales, step, codes, factors, n_blocks, tiles, ahead + (size_t)(t - first) * n_blocks * 8, sums);
         return min(end - t, tiles * 16);
@@ -80,7 +94,8 @@ inline int tile_sums(const struct matrix *m, int pair, int next, struct input in
             : slice < slices ? ahead + (size_t)slice * n_blocks * 128
                              : (__global const char *)(m->scales + next_block * BLOCK_SCALES);
     const int left = min(end - t, 16 - t % 16); /* tiles don't reach over a multiple of 16 (quantize.cl) */
-    const int n = left >= 6 && left != 8 ? 6 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    const bool six = left >= 6 && left != 8 && !(m->tiles & TILES_SHORT);
+    const int n = six ? 6 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
     switch (n) {
     case 6: TILE(6); break;
     case 4: TILE(4); break;
@@ -95,7 +110,7 @@ inline int tile_sums(const struct matrix *m, int pair, int next, struct input in
                      float16 *sums)
 {
     __global const float *x = in.x + (size_t)t * in.stride;
-    const int left = end - t, n = left >= 12 ? 12 : left >= 4 ? 4 : 1;
+    const int left = end - t, n = left >= 12 && !(m->tiles & TILES_SHORT) ? 12 : left >= 4 ? 4 : 1;
     for (int second = 0; second < 2 && pair * 2 + second < m->n_groups; second++) {
         const size_t block = (size_t)(pair * 2 + second) * m->n_blocks;
         __global const word_t *w = m->w + block * BLOCK_WORDS;
@@ -156,22 +171,23 @@ NOINLINE void multiply(const struct matrix *m, int pair, int next, struct input 
 #ifdef INT8
 KERNEL void matmul_i8(__global const word_t *w, __global const ushort16 *scales, __global const int *codes,
                       __global const float *factors, __global float *y, int y_stride, int y_at, int n_groups,
-                      int n_blocks, int n_tokens, int chunk, int mode)
+                      int n_blocks, int n_tokens, int chunk, int mode, int tiles)
 {
     const struct input in = {codes, factors};
 #else
 KERNEL void matmul(__global const word_t *w, __global const ushort16 *scales, __global const float *x,
                    int x_stride, __global float *y, int y_stride, int y_at, int n_groups, int n_blocks,
-                   int n_tokens, int chunk, int mode)
+                   int n_tokens, int chunk, int mode, int tiles)
 {
     const struct input in = {x, x_stride};
 #endif
-    const struct matrix m = {w, scales, n_groups, n_blocks};
+    const struct matrix m = {w, scales, n_groups, n_blocks, tiles};
     const int pair = get_global_id(0), first = get_global_id(1) * chunk;
     const int end = min(first + chunk, n_tokens);
     if (pair * 2 >= n_groups)
         return;
-    products_begin(end - first);
+    const bool amx = uses_amx(end - first, tiles);
+    products_begin(amx);
     multiply(&m, pair, pair + 1, in, first, end, y + y_at, y_stride, mode);
-    products_end(end - first);
+    products_end(amx);
 }

@@ -126,7 +126,7 @@ static enum weft_rc try_out(const struct crew *c, const struct forward *f, bool 
     cl_int answer = 0;
     enum weft_rc rc = ocl_write(f->o, &c->counters, 0, c->zeros, c->counters.bytes, err);
     if (!rc)
-        rc = ops_forward(f->ops, &c->table, &c->counters, &f->x, c->n, &nothing, err);
+        rc = ops_forward(f->ops, &c->table, &c->counters, &f->x, c->n, &nothing, 0, err);
     if (!rc)
         rc = ocl_read(f->o, &c->counters, c->counters.bytes - sizeof answer, &answer, sizeof answer, err);
     if (!rc)
@@ -176,7 +176,38 @@ enum weft_rc crew_run(const struct crew *c, const struct forward *f, const struc
 {
     const struct ops_counts counts = {b->n_tokens, b->n_decode, b->n_prefill, b->n_merges, b->n_rows};
     enum weft_rc rc = ocl_write(f->o, &c->counters, 0, c->zeros, c->counters.bytes, err);
-    return rc ? rc : ops_forward(f->ops, &c->table, &c->counters, &f->x, c->n, &counts, err);
+    return rc ? rc
+              : ops_forward(f->ops, &c->table, &c->counters, &f->x, c->n, &counts,
+                            tiles_pack(&f->tiles, b->n_tokens, b->n_rows), err);
+}
+
+/* A pass without layers, whose output layer is the matrix and whose rows are codes already. */
+enum weft_rc crew_product(const struct crew *c, const struct forward *f, struct crew_product *p,
+                          struct weft_err *err)
+{
+    const struct ops_counts counts = {.n_tokens = p->n, .n_rows = p->n};
+    const struct forward_table table = {.logits_w = at(&p->m->weights),
+                                        .logits_s = at(&p->m->scales),
+                                        .picked = at(p->x),
+                                        .codes = at(p->codes),
+                                        .factors = at(p->factors),
+                                        .logits = at(p->y),
+                                        .embd_blocks = (cl_int)p->m->n_blocks,
+                                        .logits_groups = (cl_int)p->m->n_groups,
+                                        .logits_stride = (cl_int)p->y_stride,
+                                        .makes_logits = true};
+    enum weft_rc rc = WEFT_OK;
+    if (!p->table.mem)
+        rc = ocl_buf_create(f->o, sizeof table, "a product's table", &p->table, err);
+    if (!rc)
+        rc = ocl_write(f->o, &p->table, 0, &table, sizeof table, err);
+    if (!rc)
+        rc = ocl_write(f->o, &c->counters, 0, c->zeros, c->counters.bytes, err);
+    const enum weft_rc waited = ocl_finish(f->o, rc ? NULL : err); /* `table` must stand until then */
+    rc = rc ? rc : waited;
+    return rc ? rc
+              : ops_forward(f->ops, &p->table, &c->counters, &f->x, c->n, &counts,
+                            p->tiles << TILES_BITS * PRODUCT_LOGITS, err);
 }
 
 void crew_destroy(struct ocl *o, struct crew *c)

@@ -25,6 +25,17 @@ enum weft_rc crew_create(const struct forward *f, const struct ops_kv *kv, struc
 /* Queues the pass. What isn't embedded or made logits of is left to the caller. */
 enum weft_rc crew_run(const struct crew *c, const struct forward *f, const struct batch *b,
                       struct weft_err *err);
+/* One product, as the pass does it; for tuner.c. */
+struct crew_product {
+    const struct matrix *m;
+    const struct ocl_buf *x, *codes, *factors; /* n rows, as kernels/norm.cl and quantize.cl leave them */
+    const struct ocl_buf *y;                   /* each row: its values, then its maxima (OPS_LOGITS) */
+    uint32_t y_stride, n, tiles;
+    struct ocl_buf table; /* zeroed at first; the caller frees it */
+};
+/* Queues it when all before it is done. */
+enum weft_rc crew_product(const struct crew *c, const struct forward *f, struct crew_product *p,
+                          struct weft_err *err);
 void crew_destroy(struct ocl *o, struct crew *c); /* zeroed struct allowed */
 
 #endif

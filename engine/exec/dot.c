@@ -13,10 +13,13 @@
 #include <cpuid.h>
 #endif
 
+#include "engine/base/buf.h"
 #include "engine/base/embed.h"
 #include "engine/base/hash.h"
 #include "engine/base/log.h"
+#include "engine/exec/kernel_cache.h"
 #include "engine/exec/ops.h"
+#include "engine/exec/tiles.h"
 
 static const struct {
     const char *name, *define;
@@ -76,8 +79,12 @@ struct check {
     struct ocl_buf x, xq, factors, y;
 };
 
-/* y by one way, for one weight type. */
-static bool check_multiply(struct check *c, enum dot_path p, float *y)
+/* The products of a way by its widest tiles, then by its others. */
+struct products {
+    float y[2][CHECK_TOKENS * CHECK_ROWS];
+};
+
+static bool check_multiply(struct check *c, enum dot_path p, struct products *out)
 {
     const struct ops_shape shape = {.n_layer = 1,
                                     .n_head = 1,
@@ -91,11 +98,12 @@ static bool check_multiply(struct check *c, enum dot_path p, float *y)
     struct ops ops;
     if (ops_create(c->o, &shape, -1, &ops, NULL))
         return false;
-    const struct rows x = {&c->x, CHECK_INPUTS, 0}, out = {&c->y, CHECK_ROWS, 0};
-    bool good = !ops_quantize(&ops, x, c->m.n_blocks, &c->xq, &c->factors, CHECK_TOKENS, NULL) &&
-                !ops_matmul_i8(&ops, &c->m, &c->xq, &c->factors, out, CHECK_TOKENS, OPS_STORE, NULL) &&
-                !ocl_read(c->o, &c->y, 0, y, CHECK_TOKENS * CHECK_ROWS * sizeof *y, NULL) &&
-                !ocl_finish(c->o, NULL);
+    static const uint32_t tiles[2] = {TILES_AMX, TILES_NO_AMX};
+    const struct rows x = {&c->x, CHECK_INPUTS, 0}, y = {&c->y, CHECK_ROWS, 0};
+    bool good = !ops_quantize(&ops, x, c->m.n_blocks, &c->xq, &c->factors, CHECK_TOKENS, NULL);
+    for (unsigned i = 0; i < 2 && good; i++)
+        good = !ops_matmul_i8(&ops, &c->m, &c->xq, &c->factors, y, CHECK_TOKENS, OPS_STORE, tiles[i], NULL) &&
+               !ocl_read(c->o, &c->y, 0, out->y[i], sizeof out->y[i], NULL) && !ocl_finish(c->o, NULL);
     ops_destroy(&ops);
     return good;
 }
@@ -105,7 +113,8 @@ static bool check_type(struct ocl *o, enum dot_path p, enum quant_type type)
     static const size_t rows = CHECK_TOKENS + 3 + OPS_SPARE_ROWS;
     const struct quant_info *q = quant_info(type);
     uint8_t weights[CHECK_ROWS * CHECK_INPUTS / 32 * CHECK_BLOCK_MAX];
-    float x[CHECK_TOKENS * CHECK_INPUTS], plain[CHECK_TOKENS * CHECK_ROWS], wide[CHECK_TOKENS * CHECK_ROWS];
+    float x[CHECK_TOKENS * CHECK_INPUTS];
+    struct products plain, wide;
     struct check c = {.o = o};
     struct rng r;
     rng_seed(&r, type);
@@ -134,8 +143,8 @@ static bool check_type(struct ocl *o, enum dot_path p, enum quant_type type)
                 !ocl_buf_create(o, rows * CHECK_INPUTS, "self-check", &c.xq, NULL) &&
                 !ocl_buf_create(o, rows * CHECK_INPUTS / 32 * 8, "self-check", &c.factors, NULL) &&
                 !ocl_buf_create(o, rows * CHECK_ROWS * sizeof(float), "self-check", &c.y, NULL) &&
-                !ocl_write(o, &c.x, 0, x, sizeof x, NULL) && check_multiply(&c, DOT_PLAIN, plain) &&
-                check_multiply(&c, p, wide) && memcmp(plain, wide, sizeof plain) == 0;
+                !ocl_write(o, &c.x, 0, x, sizeof x, NULL) && check_multiply(&c, DOT_PLAIN, &plain) &&
+                check_multiply(&c, p, &wide) && memcmp(&plain, &wide, sizeof plain) == 0;
     ocl_finish(o, NULL);
     ocl_buf_free(o, &c.x);
     ocl_buf_free(o, &c.xq);
@@ -213,33 +222,17 @@ static void verdict_name(const char *selection, char out[32])
 
 static bool read_verdict(int dir_fd, const char *name, enum dot_path *out)
 {
-    char text[16] = "";
-    int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    for (unsigned p = DOT_PLAIN; n > 0 && p <= DOT_AMX; p++) {
-        if (strcmp(text, paths[p].name) == 0 && dot_path_supported((enum dot_path)p)) {
+    enum { VERDICT_MAX = 16 };
+    struct buf text = BUF_INIT;
+    bool found = false;
+    const bool read = kernel_cache_get(dir_fd, name, VERDICT_MAX, &text);
+    for (unsigned p = DOT_PLAIN; read && !found && p <= DOT_AMX; p++) {
+        found = strcmp(buf_str(&text), paths[p].name) == 0 && dot_path_supported((enum dot_path)p);
+        if (found)
             *out = (enum dot_path)p;
-            return true;
-        }
     }
-    return false;
-}
-
-static void write_verdict(int dir_fd, const char *name, enum dot_path p)
-{
-    char temp[48];
-    const size_t n = strlen(paths[p].name);
-    snprintf(temp, sizeof temp, ".%s.%ld", name, (long)getpid());
-    int fd = openat(dir_fd, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return;
-    bool good = write(fd, paths[p].name, n) == (ssize_t)n && fsync(fd) == 0;
-    good = close(fd) == 0 && good;
-    if (!good || renameat(dir_fd, temp, dir_fd, name))
-        unlinkat(dir_fd, temp, 0);
+    buf_free(&text);
+    return found;
 }
 
 /* The verdict of this process, plus 1; 0: none yet. A fact of the machine, and not to be asked for twice: a child of a
@@ -264,7 +257,7 @@ enum dot_path dot_path_choose(const char *selection, int dir_fd)
                 best = (enum dot_path)p;
         }
         if (dir_fd >= 0 && certain)
-            write_verdict(dir_fd, name, best);
+            kernel_cache_put(dir_fd, name, paths[best].name, strlen(paths[best].name));
     }
     log_msg(LOG_INFO, "int8 products are summed by %s", paths[best].name);
     atomic_store(&remembered, (int)best + 1);

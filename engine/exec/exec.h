@@ -55,6 +55,9 @@ struct exec_vtab {
      * in *lost. NULL: nothing to do. */
     enum weft_rc (*recover)(struct exec *x, bool *lost, struct weft_err *err);
     void (*destroy)(struct exec *x);
+    /* Called while there is no step to run: the executor may do something for itself, for some 5 ms, as long as it changes
+     * no step's result. False: nothing (more) to do. NULL: never. */
+    bool (*idle)(struct exec *x);
 };
 
 /* Implementations embed this as their first member. */
@@ -67,6 +70,11 @@ static inline enum weft_rc exec_step(struct exec *x, const struct plan *plan, st
                                      struct weft_err *err)
 {
     return x->v->step(x, plan, out, err);
+}
+
+static inline bool exec_idle(struct exec *x)
+{
+    return x->v->idle && x->v->idle(x);
 }
 
 static inline void exec_destroy(struct exec *x)

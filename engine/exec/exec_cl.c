@@ -91,6 +91,8 @@ static void device_down(struct on_device *d)
 {
     if (d->ocl.queue)
         ocl_finish(&d->ocl, NULL);
+    tuner_destroy(d->tuner);
+    d->tuner = NULL;
     crew_destroy(&d->ocl, &d->crew);
     forward_deinit(&d->forward);
     ocl_buf_free(&d->ocl, &d->kv.k);
@@ -225,6 +227,8 @@ static enum weft_rc device_up(struct exec_cl *x, struct weft_err *err)
     pocl_cache_end(&pocl, ours, cfg->cache_bytes);
     if (rc)
         device_down(d);
+    else if (!cfg->profile)
+        d->tuner = tuner_create(&d->forward, &d->crew, &x->batch.limits, cfg->cache_dir, cache);
     ocl_profile_reset(&d->ocl); /* of priming */
     if (cache >= 0)
         close(cache);
@@ -401,7 +405,17 @@ static void cl_destroy(struct exec *base)
     mem_free(x);
 }
 
-static const struct exec_vtab cl_vtab = {cl_step, cl_recover, cl_destroy};
+static bool cl_idle(struct exec *base)
+{
+    struct on_device *d = &((struct exec_cl *)base)->device;
+    if (d->tuner && !tuner_slice(d->tuner)) {
+        tuner_destroy(d->tuner);
+        d->tuner = NULL;
+    }
+    return d->tuner != NULL;
+}
+
+static const struct exec_vtab cl_vtab = {cl_step, cl_recover, cl_destroy, cl_idle};
 
 enum weft_rc exec_cl_create(const struct model *model, const struct exec_cl_config *cfg, struct exec **out,
                             struct weft_err *err)

@@ -4,6 +4,7 @@
 
 #include "engine/exec/crew.h"
 #include "engine/exec/exec_cl.h"
+#include "engine/exec/tuner.h"
 
 /* A step with no more single-token sequences than this spreads their attention over work-items. */
 enum { EXEC_CL_SPLIT_JOBS = 16 };
@@ -16,6 +17,7 @@ struct on_device {
     struct ops_kv kv;
     struct forward forward;
     struct crew crew;     /* its kernel is NULL where there is none */
+    struct tuner *tuner;  /* NULL once it has nothing left to find out */
     float *mapped_logits; /* the last step's, or NULL */
 };
 

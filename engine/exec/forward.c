@@ -100,16 +100,18 @@ struct input {
     bool quantised;
 };
 
-static enum weft_rc multiply(struct forward *f, struct input *in, const struct matrix *m, struct rows y,
-                             uint32_t n, enum ops_mode mode, struct weft_err *err)
+static enum weft_rc multiply(struct forward *f, struct input *in, enum product product,
+                             const struct matrix *m, struct rows y, uint32_t n, enum ops_mode mode,
+                             struct weft_err *err)
 {
+    const uint32_t tiles = tiles_for(&f->tiles, product, n);
     if (!ops_takes_int8(f->ops, m))
-        return ops_matmul(f->ops, m, in->x, y, n, mode, err);
+        return ops_matmul(f->ops, m, in->x, y, n, mode, tiles, err);
     enum weft_rc rc = WEFT_OK;
     if (!in->quantised)
         rc = ops_quantize(f->ops, in->x, m->n_blocks, &f->codes, &f->factors, n, err);
     in->quantised = true;
-    return rc ? rc : ops_matmul_i8(f->ops, m, &f->codes, &f->factors, y, n, mode, err);
+    return rc ? rc : ops_matmul_i8(f->ops, m, &f->codes, &f->factors, y, n, mode, tiles, err);
 }
 
 static enum weft_rc run_attention(struct forward *f, const struct batch *b, const struct ops_kv *kv,
@@ -126,7 +128,8 @@ static enum weft_rc run_attention(struct forward *f, const struct batch *b, cons
     enum weft_rc rc =
         ops_rmsnorm(f->ops, x, &l->attn_norm, NULL, h, f->shape->n_embd, f->shape->rms_eps, n, err);
     for (unsigned i = 0; i < l->n_qkv && !rc; i++)
-        rc = multiply(f, &normed, &l->qkv[i], (struct rows){qkv.buf, qkv.stride, at[i]}, n, OPS_STORE, err);
+        rc = multiply(f, &normed, PRODUCT_QKV, &l->qkv[i], (struct rows){qkv.buf, qkv.stride, at[i]}, n,
+                      OPS_STORE, err);
     if (!rc)
         rc = ops_rope_store(f->ops, qkv, f->w->k_at, f->w->v_at, &f->tokens, &f->w->rope, f->shape->n_rot, q,
                             kv, layer, n, err);
@@ -139,7 +142,7 @@ static enum weft_rc run_attention(struct forward *f, const struct batch *b, cons
     if (!rc)
         rc = ops_attention_merge(f->ops, &f->partials, &f->merges, att, b->n_merges, err);
     if (!rc)
-        rc = multiply(f, &attended, &l->attn_output, x, n, OPS_ADD, err);
+        rc = multiply(f, &attended, PRODUCT_OUT, &l->attn_output, x, n, OPS_ADD, err);
     return rc;
 }
 
@@ -153,11 +156,11 @@ static enum weft_rc run_feed_forward(struct forward *f, uint32_t n, uint32_t lay
     enum weft_rc rc =
         ops_rmsnorm(f->ops, x, &l->ffn_norm, NULL, h, f->shape->n_embd, f->shape->rms_eps, n, err);
     if (!rc)
-        rc = multiply(f, &normed, &l->gate, ff, n, OPS_STORE, err);
+        rc = multiply(f, &normed, PRODUCT_FF, &l->gate, ff, n, OPS_STORE, err);
     if (!rc)
-        rc = multiply(f, &normed, &l->up, ff, n, OPS_SILU_MUL, err);
+        rc = multiply(f, &normed, PRODUCT_FF, &l->up, ff, n, OPS_SILU_MUL, err);
     if (!rc)
-        rc = multiply(f, &gated, &l->down, x, n, OPS_ADD, err);
+        rc = multiply(f, &gated, PRODUCT_DOWN, &l->down, x, n, OPS_ADD, err);
     return rc;
 }
 
@@ -171,8 +174,8 @@ static enum weft_rc run_logits(struct forward *f, const struct batch *b, struct 
     enum weft_rc rc = ops_rmsnorm(f->ops, x, &f->w->output_norm, &f->rows, picked, f->shape->n_embd,
                                   f->shape->rms_eps, b->n_rows, err);
     if (!rc)
-        rc = multiply(f, &wanted, f->w->tied ? &f->w->embd : &f->w->output, logits, b->n_rows, OPS_LOGITS,
-                      err);
+        rc = multiply(f, &wanted, PRODUCT_LOGITS, f->w->tied ? &f->w->embd : &f->w->output, logits, b->n_rows,
+                      OPS_LOGITS, err);
     return rc;
 }
 

@@ -19,6 +19,7 @@
 #define WEFT_EXEC_FORWARD_H
 
 #include "engine/exec/batch.h"
+#include "engine/exec/tiles.h"
 #include "engine/exec/weights.h"
 
 struct forward {
@@ -26,6 +27,7 @@ struct forward {
     struct ops *ops;
     const struct weights *w;
     const struct model_shape *shape;
+    struct tiles tiles; /* of the products: speed alone, and may change between passes */
     /* Activations, a row a token (OPS_SPARE_ROWS more). */
     struct ocl_buf x, h, qkv, q, att, ff, picked, logits;
     struct ocl_buf codes, factors;       /* one matrix's input in int8; empty in fp32 */

@@ -89,6 +89,53 @@ void kernel_cache_touch(int dir_fd, const char *path)
         log_msg(LOG_DEBUG, "kernel cache: %s can't be marked as used: %s", path, strerror(errno));
 }
 
+/* ---- small files ---- */
+
+bool kernel_cache_get(int dir_fd, const char *name, size_t limit, struct buf *out)
+{
+    struct stat st;
+    int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    const bool ours =
+        !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 077) == 0;
+    const bool good = ours && buf_read_fd(out, fd, limit) == 0;
+    close(fd);
+    return good;
+}
+
+static bool write_all(int fd, const char *p, size_t n)
+{
+    while (n) {
+        ssize_t done = write(fd, p, n);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return false;
+        p += done;
+        n -= (size_t)done;
+    }
+    return true;
+}
+
+bool kernel_cache_put(int dir_fd, const char *name, const void *bytes, size_t n)
+{
+    char temp[64];
+    snprintf(temp, sizeof temp, ".%s.%ld", name, (long)getpid());
+    int fd = openat(dir_fd, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return false;
+    bool good = write_all(fd, bytes, n) && fsync(fd) == 0;
+    good = close(fd) == 0 && good;
+    good = good && renameat(dir_fd, temp, dir_fd, name) == 0;
+    if (!good) {
+        const int why = errno;
+        unlinkat(dir_fd, temp, 0);
+        errno = why;
+    }
+    return good;
+}
+
 /* ---- what is in it ---- */
 
 struct entry {

@@ -4,7 +4,7 @@
  *   dir/KEY.clbin               a program (program.h)
  *   dir/pocl/AB/CDEF…/          a program of PoCL's with its kernels (pocl_cache.h)
  *   dir/pocl.lock               held by whoever changes the directory
- *   anything else               small notes (pocl.seal, KEY.built, KEY.dot); counted, but evicted never
+ *   anything else               small notes (pocl.seal, KEY.built, KEY.dot, KEY.tune); counted, but evicted never
  *
  * When a program was last used is its file's or directory's time of modification, which its users set
  * (kernel_cache_touch). Any thread; the lock is between processes. What fails is logged: a cache does no harm.
@@ -14,6 +14,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "engine/base/buf.h"
 
 /* Sizes are those of the files, without what the file system adds. */
 struct kernel_cache_size {
@@ -32,6 +34,12 @@ int kernel_cache_lock(int dir_fd, int patience_ms);
 int64_t kernel_cache_now(void);
 /* Marks a program, by its path below the directory, as used now. */
 void kernel_cache_touch(int dir_fd, const char *path);
+
+/* Appends a whole file of at most `limit` bytes to *out. False where there is none, or it isn't a plain file of ours that
+ * nobody else may read or write. */
+bool kernel_cache_get(int dir_fd, const char *name, size_t limit, struct buf *out);
+/* Writes a file, mode 0600: whole or not at all, as it is synced and then renamed. False, errno: it isn't there. */
+bool kernel_cache_put(int dir_fd, const char *name, const void *bytes, size_t n);
 
 /* What is there. False where it couldn't be walked. */
 bool kernel_cache_measure(int dir_fd, struct kernel_cache_size *out);

@@ -256,16 +256,16 @@ static uint32_t chunk_of(const struct ops *ops, uint32_t n)
 }
 
 enum weft_rc ops_matmul(struct ops *ops, const struct matrix *m, struct rows x, struct rows y, uint32_t n,
-                        enum ops_mode mode, struct weft_err *err)
+                        enum ops_mode mode, uint32_t tiles, struct weft_err *err)
 {
     const uint32_t chunk = chunk_of(ops, n);
     const cl_int x_stride = (cl_int)x.stride, y_stride = (cl_int)y.stride, y_at = (cl_int)y.at;
     const cl_int n_groups = (cl_int)m->n_groups, n_blocks = (cl_int)m->n_blocks, how = (cl_int)mode;
-    const cl_int n_tokens = (cl_int)n, tokens = (cl_int)chunk;
-    const struct ocl_arg args[] = {OCL_BUF(&m->weights), OCL_BUF(&m->scales), OCL_BUF(x.buf),
-                                   OCL_ARG(x_stride),    OCL_BUF(y.buf),      OCL_ARG(y_stride),
-                                   OCL_ARG(y_at),        OCL_ARG(n_groups),   OCL_ARG(n_blocks),
-                                   OCL_ARG(n_tokens),    OCL_ARG(tokens),     OCL_ARG(how)};
+    const cl_int n_tokens = (cl_int)n, tokens = (cl_int)chunk, bits = (cl_int)tiles;
+    const struct ocl_arg args[] = {
+        OCL_BUF(&m->weights), OCL_BUF(&m->scales), OCL_BUF(x.buf),    OCL_ARG(x_stride), OCL_BUF(y.buf),
+        OCL_ARG(y_stride),    OCL_ARG(y_at),       OCL_ARG(n_groups), OCL_ARG(n_blocks), OCL_ARG(n_tokens),
+        OCL_ARG(tokens),      OCL_ARG(how),        OCL_ARG(bits)};
     return ocl_launch(ops->o, &ops->matmul[m->type], (m->n_groups + 1) / 2, (n + chunk - 1) / chunk, args,
                       N_ARGS(args), err);
 }
@@ -281,16 +281,16 @@ enum weft_rc ops_quantize(struct ops *ops, struct rows x, uint32_t n_blocks, con
 
 enum weft_rc ops_matmul_i8(struct ops *ops, const struct matrix *m, const struct ocl_buf *codes,
                            const struct ocl_buf *factors, struct rows y, uint32_t n, enum ops_mode mode,
-                           struct weft_err *err)
+                           uint32_t tiles, struct weft_err *err)
 {
     const uint32_t chunk = chunk_of(ops, n);
     const cl_int y_stride = (cl_int)y.stride, y_at = (cl_int)y.at, n_groups = (cl_int)m->n_groups;
     const cl_int n_blocks = (cl_int)m->n_blocks, how = (cl_int)mode;
-    const cl_int n_tokens = (cl_int)n, tokens = (cl_int)chunk;
-    const struct ocl_arg args[] = {OCL_BUF(&m->weights), OCL_BUF(&m->scales), OCL_BUF(codes),
-                                   OCL_BUF(factors),     OCL_BUF(y.buf),      OCL_ARG(y_stride),
-                                   OCL_ARG(y_at),        OCL_ARG(n_groups),   OCL_ARG(n_blocks),
-                                   OCL_ARG(n_tokens),    OCL_ARG(tokens),     OCL_ARG(how)};
+    const cl_int n_tokens = (cl_int)n, tokens = (cl_int)chunk, bits = (cl_int)tiles;
+    const struct ocl_arg args[] = {
+        OCL_BUF(&m->weights), OCL_BUF(&m->scales), OCL_BUF(codes),    OCL_BUF(factors),  OCL_BUF(y.buf),
+        OCL_ARG(y_stride),    OCL_ARG(y_at),       OCL_ARG(n_groups), OCL_ARG(n_blocks), OCL_ARG(n_tokens),
+        OCL_ARG(tokens),      OCL_ARG(how),        OCL_ARG(bits)};
     return ocl_launch(ops->o, &ops->matmul[m->type], (m->n_groups + 1) / 2, (n + chunk - 1) / chunk, args,
                       N_ARGS(args), err);
 }
@@ -369,14 +369,14 @@ enum weft_rc ops_attention_merge(struct ops *ops, const struct ocl_buf *partials
 
 enum weft_rc ops_forward(struct ops *ops, const struct ocl_buf *table, const struct ocl_buf *counters,
                          const struct ocl_buf *x, uint32_t n_crew, const struct ops_counts *counts,
-                         struct weft_err *err)
+                         uint32_t tiles, struct weft_err *err)
 {
     const cl_int crew = (cl_int)n_crew, tokens = (cl_int)counts->n_tokens, decode = (cl_int)counts->n_decode;
     const cl_int prefill = (cl_int)counts->n_prefill, merges = (cl_int)counts->n_merges,
-                 rows = (cl_int)counts->n_rows;
-    const struct ocl_arg args[] = {OCL_BUF(table),   OCL_BUF(counters), OCL_BUF(x),
-                                   OCL_ARG(crew),    OCL_ARG(tokens),   OCL_ARG(decode),
-                                   OCL_ARG(prefill), OCL_ARG(merges),   OCL_ARG(rows)};
+                 rows = (cl_int)counts->n_rows, bits = (cl_int)tiles;
+    const struct ocl_arg args[] = {OCL_BUF(table),  OCL_BUF(counters), OCL_BUF(x),       OCL_ARG(crew),
+                                   OCL_ARG(tokens), OCL_ARG(decode),   OCL_ARG(prefill), OCL_ARG(merges),
+                                   OCL_ARG(rows),   OCL_ARG(bits)};
     return ocl_launch(ops->o, &ops->forward, n_crew, 1, args, N_ARGS(args), err);
 }
 
@@ -392,8 +392,8 @@ static enum weft_rc prime_types(struct ops *ops, uint64_t types, const struct oc
             continue;
         rc = ops_embed(ops, &m, any, r, 0, err);
         if (!rc)
-            rc = ops_takes_int8(ops, &m) ? ops_matmul_i8(ops, &m, any, any, r, 0, OPS_STORE, err)
-                                         : ops_matmul(ops, &m, r, r, 0, OPS_STORE, err);
+            rc = ops_takes_int8(ops, &m) ? ops_matmul_i8(ops, &m, any, any, r, 0, OPS_STORE, 0, err)
+                                         : ops_matmul(ops, &m, r, r, 0, OPS_STORE, 0, err);
     }
     return rc;
 }
@@ -420,7 +420,7 @@ enum weft_rc ops_prime(struct ops *ops, const struct ocl_buf *any, struct weft_e
     enum weft_rc rc = WEFT_OK;
     ops->o->priming = true;
     if (crew)
-        rc = ops_forward(ops, any, any, any, 0, &(struct ops_counts){0}, err);
+        rc = ops_forward(ops, any, any, any, 0, &(struct ops_counts){0}, 0, err);
     if (!rc)
         rc = prime_types(ops, types, any, err);
     ops->shape.n_head = ops->shape.n_head_kv = 0;

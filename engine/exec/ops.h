@@ -79,9 +79,9 @@ enum weft_rc ops_embed(struct ops *ops, const struct matrix *m, const struct ocl
                        uint32_t n_tokens, struct weft_err *err);
 
 enum ops_mode { OPS_STORE, OPS_ADD, OPS_SILU_MUL, OPS_LOGITS }; /* kernels/matmul.cl */
-/* y[i] (mode) m x[i], for n rows. */
+/* y[i] (mode) m x[i], for n rows. tiles: tiles.h. */
 enum weft_rc ops_matmul(struct ops *ops, const struct matrix *m, struct rows x, struct rows y, uint32_t n,
-                        enum ops_mode mode, struct weft_err *err);
+                        enum ops_mode mode, uint32_t tiles, struct weft_err *err);
 
 /* Whether products with m take int8 activations: ops_matmul_i8 instead of ops_matmul. */
 bool ops_takes_int8(const struct ops *ops, const struct matrix *m);
@@ -90,7 +90,7 @@ enum weft_rc ops_quantize(struct ops *ops, struct rows x, uint32_t n_blocks, con
                           const struct ocl_buf *factors, uint32_t n, struct weft_err *err);
 enum weft_rc ops_matmul_i8(struct ops *ops, const struct matrix *m, const struct ocl_buf *xq,
                            const struct ocl_buf *factors, struct rows y, uint32_t n, enum ops_mode mode,
-                           struct weft_err *err);
+                           uint32_t tiles, struct weft_err *err);
 
 /* y[i] = normalised x[rows[i]] × w; rows NULL: x[i]. */
 enum weft_rc ops_rmsnorm(struct ops *ops, struct rows x, const struct ocl_buf *w, const struct ocl_buf *rows,
@@ -119,12 +119,13 @@ size_t ops_partial_floats(const struct ops_shape *s);
 enum weft_rc ops_attention_merge(struct ops *ops, const struct ocl_buf *partials, const struct ocl_buf *jobs,
                                  struct rows out, uint32_t n_jobs, struct weft_err *err);
 
-/* All layers of a batch by n_crew work-groups; table, counters: crew.h. n_tokens 0: only tries the table out. */
+/* All layers of a batch by n_crew work-groups; table, counters: crew.h; tiles: of all products (tiles_pack). n_tokens 0:
+ * only tries the table out. */
 struct ops_counts {
     uint32_t n_tokens, n_decode, n_prefill, n_merges, n_rows;
 };
 enum weft_rc ops_forward(struct ops *ops, const struct ocl_buf *table, const struct ocl_buf *counters,
                          const struct ocl_buf *x, uint32_t n_crew, const struct ops_counts *counts,
-                         struct weft_err *err);
+                         uint32_t tiles, struct weft_err *err);
 
 #endif

@@ -374,6 +374,41 @@ static void test_logits_not_finite(void **state)
     rig_free(&r);
 }
 
+/* What an executor does for itself begins when nothing was asked of the engine for 3 s, and a request ends it. */
+static void test_quiet_is_for_the_executor(void **state)
+{
+    (void)state;
+    enum { QUIET_US = 3000000, PATIENCE_US = 30000000, ENOUGH = 20 };
+    struct rig r;
+    uint32_t prompt[PROMPT], expect[GEN];
+    char id[REQ_ID_MAX];
+    rig_init(&r);
+    rig_ids(1, prompt, PROMPT);
+    rig_expect_greedy(prompt, PROMPT, GEN, expect);
+    fake_exec_want_idle(r.fake, UINT64_MAX);
+    const struct engine_request rq = rig_request(prompt, PROMPT, GEN);
+    rig_start(&r);
+    rig_wait_state(&r, ENGINE_READY);
+    for (int round = 0; round < 2; round++) { /* from READY, and again from a request in the midst of it */
+        const uint64_t before = fake_exec_idles(r.fake);
+        const int64_t asked = clock_now_us();
+        rig_submit(&r, &rq, id);
+        const struct engine_event *ev = rig_wait_end(&r, id);
+        const uint64_t ended = fake_exec_idles(r.fake);
+        assert_int_equal(ev->reason, FINISH_LENGTH);
+        for (uint32_t i = 0; i < GEN; i++)
+            assert_int_equal(ev->tokens[i].id, expect[i]);
+        assert_true(round || !before);
+        while (fake_exec_idles(r.fake) == ended && clock_now_us() - asked < PATIENCE_US)
+            rig_pump(&r, 10);
+        assert_true(clock_now_us() - asked >= QUIET_US);
+        while (fake_exec_idles(r.fake) < ended + ENOUGH && clock_now_us() - asked < PATIENCE_US)
+            rig_pump(&r, 10);
+        assert_true(fake_exec_idles(r.fake) >= ended + ENOUGH); /* one after the other, then */
+    }
+    rig_free(&r);
+}
+
 int main(void)
 {
     log_set_level(LOG_ERROR);
@@ -390,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_failed_step),
         cmocka_unit_test(test_recovery_without_kv),
         cmocka_unit_test(test_logits_not_finite),
+        cmocka_unit_test(test_quiet_is_for_the_executor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -118,7 +118,18 @@ static void destroy(struct exec *x)
     free(f);
 }
 
-static const struct exec_vtab vtab = {.step = step, .recover = recover, .destroy = destroy};
+static bool idle(struct exec *x)
+{
+    struct fake_exec *f = (struct fake_exec *)x;
+    pthread_mutex_lock(&f->lock);
+    const bool more = f->idle_left > 0;
+    f->n_idle += more;
+    f->idle_left -= more;
+    pthread_mutex_unlock(&f->lock);
+    return more;
+}
+
+static const struct exec_vtab vtab = {.step = step, .recover = recover, .destroy = destroy, .idle = idle};
 
 struct fake_exec *fake_exec_create(uint32_t n_vocab, uint32_t n_ctx, uint32_t n_blocks, uint32_t block_tokens)
 {
@@ -174,4 +185,19 @@ uint64_t fake_exec_steps(struct fake_exec *f)
     uint64_t n = f->n_steps;
     pthread_mutex_unlock(&f->lock);
     return n;
+}
+
+uint64_t fake_exec_idles(struct fake_exec *f)
+{
+    pthread_mutex_lock(&f->lock);
+    uint64_t n = f->n_idle;
+    pthread_mutex_unlock(&f->lock);
+    return n;
+}
+
+void fake_exec_want_idle(struct fake_exec *f, uint64_t n)
+{
+    pthread_mutex_lock(&f->lock);
+    f->idle_left = n;
+    pthread_mutex_unlock(&f->lock);
 }

@@ -29,9 +29,10 @@ struct fake_exec {
     const uint32_t *script; /* not NULL: after n ids, script[n] is far likelier than all else */
     bool lose_kv;           /* recover says that all is lost */
     uint64_t n_recovers;
-    int64_t step_us;    /* each takes that long */
-    uint32_t shift;     /* another model: its logits are those of ids so much lower */
-    bool recover_fails; /* recover can't help */
+    int64_t step_us;            /* each takes that long */
+    uint32_t shift;             /* another model: its logits are those of ids so much lower */
+    bool recover_fails;         /* recover can't help */
+    uint64_t idle_left, n_idle; /* how often it has something to do for itself; how often it was let do it */
 };
 
 struct fake_exec *fake_exec_create(uint32_t n_vocab, uint32_t n_ctx, uint32_t n_blocks,
@@ -44,5 +45,8 @@ void fake_exec_permit(struct fake_exec *f, uint64_t n); /* lets n more steps pas
 /* Waits until step n has begun; false after 10 s. */
 bool fake_exec_wait_step(struct fake_exec *f, uint64_t n);
 uint64_t fake_exec_steps(struct fake_exec *f);
+uint64_t fake_exec_idles(struct fake_exec *f);
+/* From now on it has something to do for itself n times. */
+void fake_exec_want_idle(struct fake_exec *f, uint64_t n);
 
 #endif
