@@ -97,6 +97,23 @@ NOINLINE void gated(const struct matrix *gate, const struct matrix *up, int pair
     }
 }
 
+/* Rows 32 pair … of q, k and v by tokens first … end-1, rotated and put away from registers (rope.cl). */
+NOINLINE void rotated(const struct matrix *qkv, int pair, int next, struct input in, int first, int end,
+                      const struct rope *r)
+{
+    float16 sums[2 * TILE_MAX];
+    for (int t = first, n; t < end; t += n) {
+        n = tile_sums(qkv, pair, next, in, first, t, end, sums);
+        for (int g = 0; g < 2 && pair * 2 + g < qkv->n_groups; g++) {
+            const int column = pair * 32 + g * 16;
+            const int part = column < r->k_at ? PART_Q : column < r->v_at ? PART_K : PART_V;
+            const int at = column - (part == PART_Q ? 0 : part == PART_K ? r->k_at : r->v_at);
+            for (int i = 0; i < n; i++)
+                rope_values(r, part, at / HEAD_DIM, at % HEAD_DIM, t + i, sums[g * TILE_MAX + i]);
+        }
+    }
+}
+
 #ifdef INT8
 #define INPUT(X, STRIDE) ((struct input){AT(int, f.codes), AT(float, f.factors)})
 #else
@@ -147,11 +164,16 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
         });
         const struct matrix qkv = {AT(word_t, l.qkv_w), AT(ushort16, l.qkv_s), f.qkv_groups, f.embd_blocks,
                                    TILES_OF(QKV)};
+#if HEAD_DIM % 16 == 0
+        PRODUCT(phase + CREW_INTS, f.qkv_groups, n_tokens,
+                rotated(&qkv, pair, pair + n_crew, INPUT(h, embd_stride), first, end, &rope));
+#else /* a vector may belong to two heads */
         PRODUCT(phase + CREW_INTS, f.qkv_groups, n_tokens,
                 multiply(&qkv, pair, pair + n_crew, INPUT(h, embd_stride), first, end, AT(float, f.qkv), qkv_stride,
                          STORE));
         const int heads = f.n_head + 2 * f.n_kv;
         CREW_PHASE(phase + 2 * CREW_INTS, n_tokens * heads, share * heads, rope_head(&rope, i % heads, i / heads));
+#endif
         struct attention a = {AT(float, f.q),      heads_stride,       AT(kv_t, f.k_cache), AT(kv_t, f.v_cache),
                               AT(int, f.tables),   AT(int8, f.decode), AT(float, f.att),    AT(float, f.partials),
                               layer,               f.n_layer,          f.n_kv};

@@ -18,6 +18,8 @@ struct rope {
     float scale;
 };
 
+enum { PART_Q, PART_K, PART_V };
+
 /* 16 values from i on of n; zeros behind them. */
 inline float16 load_padded(__global const float *in, int i, int n)
 {
@@ -29,66 +31,63 @@ inline float16 load_padded(__global const float *in, int i, int n)
     return vload16(0, lanes);
 }
 
-/* 16 values of a head from i on: those below n_rot rotated. */
-inline float16 rotate16(__global const float *in, __global const float *angles, int i, int n_rot)
+/* 16 values of a head from i on, those below n_rot rotated: (a, b) to (a cos - b sin, b cos + a sin). */
+inline float16 rotate16(float16 v, __global const float *angles, int i, int n_rot)
 {
     float lanes[16];
+    float16 cs;
     if (i + 16 <= n_rot) {
-        const float16 v = vload16(0, in + i), cs = vload16(0, angles + i);
-        const float16 other = v.s1032547698badcfe;
-        const float16 sine = cs.s1133557799bbddff * (float16)(-1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1);
-        return fma(v, cs.s0022446688aaccee, other * sine);
+        cs = vload16(0, angles + i);
+    } else {
+        for (int j = 0; j < 16; j++)
+            lanes[j] = i + j < n_rot ? angles[i + j] : j % 2 ? 0.0f : 1.0f;
+        cs = vload16(0, lanes);
     }
-    for (int j = 0; j < 16; j += 2) { /* the last vector of an odd size */
-        const int at = i + j;
-        const float a = at < HEAD_DIM ? in[at] : 0.0f, b = at + 1 < HEAD_DIM ? in[at + 1] : 0.0f;
-        const float c = at < n_rot ? angles[at] : 1.0f, s = at < n_rot ? angles[at + 1] : 0.0f;
-        lanes[j] = fma(a, c, -(b * s));
-        lanes[j + 1] = fma(b, c, a * s);
-    }
-    return vload16(0, lanes);
+    const float16 sine = cs.s1133557799bbddff * (float16)(-1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1);
+    return fma(v, cs.s0022446688aaccee, v.s1032547698badcfe * sine);
 }
 
-inline void rope_head(const struct rope *r, int head, int token)
+/* 16 values of a token's head from i on go where they belong. */
+inline void rope_values(const struct rope *r, int part, int head, int i, int token, float16 v)
 {
     const int4 at = r->tokens[token];
-    __global const float *qkv = r->qkv + (size_t)token * r->qkv_stride;
     __global const float *angles = r->table + (size_t)at.y * r->n_rot;
+    const size_t plane = plane_at(at.z, r->layer, r->n_layer, head, r->n_kv);
     kv_t lanes[16];
-    if (head < r->n_head) {
-        __global float *out = r->q + (size_t)token * r->q_stride + head * HEAD_DIM;
-        for (int i = 0; i < HEAD_DIM; i += 16) {
-            const float16 v = rotate16(qkv + head * HEAD_DIM, angles, i, r->n_rot) * (float16)(r->scale);
+    if (part == PART_Q) {
+        __global float *out = r->q + (size_t)token * r->q_stride + head * HEAD_DIM + i;
+        v = rotate16(v, angles, i, r->n_rot) * (float16)(r->scale);
 #if HEAD_DIM % 16 == 0
-            store16(v, out + i);
+        store16(v, out);
 #else
-            float values[16];
-            vstore16(v, 0, values);
-            for (int j = 0; j < 16 && i + j < HEAD_DIM; j++)
-                out[i + j] = values[j];
+        float values[16];
+        vstore16(v, 0, values);
+        for (int j = 0; j < 16 && i + j < HEAD_DIM; j++)
+            out[j] = values[j];
 #endif
-        }
-    } else if (head < r->n_head + r->n_kv) {
-        head -= r->n_head;
-        __global kv_t *out = r->k_cache + plane_at(at.z, r->layer, r->n_layer, head, r->n_kv) + at.w;
-        for (int i = 0; i < HEAD_DIM; i += 16) {
-            kv_store16(rotate16(qkv + r->k_at + head * HEAD_DIM, angles, i, r->n_rot), lanes);
-            for (int j = 0; j < 16 && i + j < HEAD_DIM; j++)
-                out[(i + j) * BLOCK_TOKENS] = lanes[j];
-        }
+    } else if (part == PART_K) {
+        __global kv_t *out = r->k_cache + plane + i * BLOCK_TOKENS + at.w;
+        kv_store16(rotate16(v, angles, i, r->n_rot), lanes);
+        for (int j = 0; j < 16 && i + j < HEAD_DIM; j++)
+            out[j * BLOCK_TOKENS] = lanes[j];
     } else {
-        head -= r->n_head + r->n_kv;
-        __global const float *in = qkv + r->v_at + head * HEAD_DIM;
-        __global kv_t *out =
-            r->v_cache + plane_at(at.z, r->layer, r->n_layer, head, r->n_kv) + at.w * HEAD_PAD;
-        for (int i = 0; i < HEAD_PAD; i += 16) {
-            kv_store16(load_padded(in, i, HEAD_DIM), lanes);
-            vstore16(vload16(0, lanes), 0, out + i);
-        }
+        kv_store16(v, lanes);
+        vstore16(vload16(0, lanes), 0, r->v_cache + plane + at.w * HEAD_PAD + i);
     }
 }
 
-/* Asks for the places that rope_head will write K and V of a token to: many, as a token is a column of a plane of K, and
+/* A whole head of a token, counted through q, k and v. */
+inline void rope_head(const struct rope *r, int head, int token)
+{
+    const int part = head < r->n_head ? PART_Q : head < r->n_head + r->n_kv ? PART_K : PART_V;
+    const int column = part == PART_Q ? 0 : part == PART_K ? r->k_at : r->v_at;
+    head -= part == PART_Q ? 0 : part == PART_K ? r->n_head : r->n_head + r->n_kv;
+    __global const float *in = r->qkv + (size_t)token * r->qkv_stride + column + head * HEAD_DIM;
+    for (int i = 0; i < HEAD_PAD; i += 16)
+        rope_values(r, part, head, i, token, load_padded(in, i, HEAD_DIM));
+}
+
+/* Asks for the places that rope_values will write K and V of a token to: many, as a token is a column of a plane of K, and
  * long untouched. */
 inline void fetch_slots(const struct rope *r, int token)
 {
