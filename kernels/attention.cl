@@ -48,17 +48,30 @@ inline void VARIANT(tile16, TQ)(struct VARIANT(rows, TQ) * s, const struct atten
             s1[r] = fma(k1, (float16)(row[1]), s1[r]);
         }
     }
+    /* Old sums keep exp(old maximum - new one) of their weight: where there are many rows, for all at once. */
+    float keep[(ROWS + 15) / 16 * 16], top[(ROWS + 15) / 16 * 16];
     UNROLL for (int r = 0; r < ROWS; r++)
     {
         const int16 at = (int16)(p) + LANES;
-        const float16 score = select(s0[r] + s1[r], (float16)(MASKED), at > (int16)(job_pos + r / GROUP));
-        const float top = fmax(s->max[r], max16(score));
-        const float keep = exp1(s->max[r] - top);
-        const float16 e = exp16(score - (float16)(top));
-        s->max[r] = top;
-        s->sum[r] = fma(s->sum[r], (float16)(keep), e);
+        s0[r] = select(s0[r] + s1[r], (float16)(MASKED), at > (int16)(job_pos + r / GROUP));
+        top[r] = fmax(s->max[r], max16(s0[r]));
+        keep[r] = s->max[r] - top[r];
+        s->max[r] = top[r];
+    }
+#if TQ == 1
+    UNROLL for (int r = 0; r < ROWS; r++) keep[r] = exp1(keep[r]);
+#else
+    for (int r = ROWS; r < (ROWS + 15) / 16 * 16; r++)
+        keep[r] = 0.0f;
+    for (int r = 0; r < ROWS; r += 16)
+        vstore16(exp16(vload16(0, keep + r)), 0, keep + r);
+#endif
+    UNROLL for (int r = 0; r < ROWS; r++)
+    {
+        const float16 e = exp16(s0[r] - (float16)(top[r]));
+        s->sum[r] = fma(s->sum[r], (float16)(keep[r]), e);
         vstore16(e, 0, prob[r]);
-        UNROLL for (int j = 0; j < HEAD_VECS; j++) s->acc[r][j] = s->acc[r][j] * (float16)(keep);
+        UNROLL for (int j = 0; j < HEAD_VECS; j++) s->acc[r][j] = s->acc[r][j] * (float16)(keep[r]);
     }
     const int n = min(16, end - p);
 #if TQ * GROUP * HEAD_VECS <= 24 /* all sums stay in registers */
