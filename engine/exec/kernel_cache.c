@@ -101,6 +101,9 @@ bool kernel_cache_get(int dir_fd, const char *name, size_t limit, struct buf *ou
         !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 077) == 0;
     const bool good = ours && buf_read_fd(out, fd, limit) == 0;
     close(fd);
+    if (!good)
+        log_msg(LOG_WARN, "kernel cache: %s isn't ours alone, or has more than %zu bytes; not used", name,
+                limit);
     return good;
 }
 

@@ -35,8 +35,8 @@ int64_t kernel_cache_now(void);
 /* Marks a program, by its path below the directory, as used now. */
 void kernel_cache_touch(int dir_fd, const char *path);
 
-/* Appends a whole file of at most `limit` bytes to *out. False where there is none, or it isn't a plain file of ours that
- * nobody else may read or write. */
+/* Appends a whole file of at most `limit` bytes to *out. False where there is none, or, logged, it isn't a plain file of ours
+ * that nobody else may read or write. */
 bool kernel_cache_get(int dir_fd, const char *name, size_t limit, struct buf *out);
 /* Writes a file, mode 0600: whole or not at all, as it is synced and then renamed. False, errno: it isn't there. */
 bool kernel_cache_put(int dir_fd, const char *name, const void *bytes, size_t n);

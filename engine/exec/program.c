@@ -1,18 +1,16 @@
 #include "engine/exec/program.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "engine/base/buf.h"
 #include "engine/base/embed.h"
 #include "engine/base/hash.h"
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
+#include "engine/exec/kernel_cache.h"
 
 static const char magic[8] = "WEFTCL1\n";
 
@@ -68,65 +66,37 @@ static void file_name(const struct program *p, char out[32])
     snprintf(out, 32, "%s.clbin", p->key);
 }
 
-/* Fills *payload with a sound cache file's binary. */
+/* Fills *payload with a sound cache file, its binary behind the header. */
 static bool cache_load(int dir_fd, const struct program *p, struct buf *payload)
 {
-    char name[32];
-    bool good = false;
-    struct stat st;
+    char name[32], key[17];
     struct cache_header h;
     file_name(p, name);
-    int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
+    if (!kernel_cache_get(dir_fd, name, CACHE_FILE_MAX, payload))
         return false;
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0)
-        goto out;
-    if (buf_read_fd(payload, fd, CACHE_FILE_MAX) || payload->len < sizeof h)
-        goto out;
-    memcpy(&h, payload->data, sizeof h);
-    const char *bytes = payload->data + sizeof h;
-    char key[17];
-    snprintf(key, sizeof key, "%016" PRIx64, h.key);
-    good = memcmp(h.magic, magic, sizeof magic) == 0 && strcmp(key, p->key) == 0 &&
-           h.n_bytes == payload->len - sizeof h && h.checksum == fnv1a64(FNV1A64_INIT, bytes, h.n_bytes);
-out:
-    close(fd);
+    bool good = payload->len >= sizeof h;
+    if (good) {
+        memcpy(&h, payload->data, sizeof h);
+        const char *bytes = payload->data + sizeof h;
+        snprintf(key, sizeof key, "%016" PRIx64, h.key);
+        good = memcmp(h.magic, magic, sizeof magic) == 0 && strcmp(key, p->key) == 0 &&
+               h.n_bytes == payload->len - sizeof h && h.checksum == fnv1a64(FNV1A64_INIT, bytes, h.n_bytes);
+    }
     if (!good)
-        log_msg(LOG_WARN, "kernel cache: %s is damaged or not ours; building anew", name);
+        log_msg(LOG_WARN, "kernel cache: %s is damaged; building anew", name);
     return good;
 }
 
-static bool write_all(int fd, const void *data, size_t n)
-{
-    const char *p = data;
-    while (n) {
-        ssize_t done = write(fd, p, n);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0)
-            return false;
-        p += done;
-        n -= (size_t)done;
-    }
-    return true;
-}
-
-/* New file, synced, then renamed: a reader sees the old file or the whole new one. */
 static bool cache_store(int dir_fd, const struct program *p, uint64_t key, const void *bytes, size_t n)
 {
-    char name[32], temp[64];
+    char name[32];
+    struct buf file = BUF_INIT;
     struct cache_header h = {.key = key, .n_bytes = n, .checksum = fnv1a64(FNV1A64_INIT, bytes, n)};
     memcpy(h.magic, magic, sizeof magic);
     file_name(p, name);
-    snprintf(temp, sizeof temp, ".%s.%ld", name, (long)getpid());
-    int fd = openat(dir_fd, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return false;
-    bool good = write_all(fd, &h, sizeof h) && write_all(fd, bytes, n) && fsync(fd) == 0;
-    good = close(fd) == 0 && good;
-    good = good && renameat(dir_fd, temp, dir_fd, name) == 0;
-    if (!good)
-        unlinkat(dir_fd, temp, 0);
+    const bool good = buf_add(&file, &h, sizeof h) && buf_add(&file, bytes, n) &&
+                      kernel_cache_put(dir_fd, name, file.data, file.len);
+    buf_free(&file);
     return good;
 }
 
