@@ -14,7 +14,7 @@
 #include "engine/exec/exec_cl.h"
 #include "tests/support/gguf_build.h"
 
-enum { MAX_TOKENS = 64, MAX_SEQS = 20, MAX_LOGITS = 64, N_BLOCKS = 128 };
+enum { MAX_TOKENS = 320, MAX_SEQS = 20, MAX_LOGITS = 320, N_BLOCKS = 128 };
 
 struct fixture {
     struct buf bytes;

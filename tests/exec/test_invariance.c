@@ -70,7 +70,7 @@ static void expect_bits(const struct long_run *r, uint32_t pos, const float *got
 
 static void chunks_dont_change_a_bit(void **state)
 {
-    static const uint32_t chunks[] = {2, 3, 4, 5, 8, 13, 16, 64};
+    static const uint32_t chunks[] = {2, 3, 4, 5, 8, 13, 16, 64, 300};
     struct long_run *r = *state;
     const uint32_t v = r->f.x->info.n_vocab;
     float *got = calloc((size_t)LONG * v, sizeof *got);
@@ -106,14 +106,14 @@ static void launches_one_by_one_give_the_same_bits(void **state)
 /* Each row's maxima are those of its logits, by tiles of any size. */
 static void maxima_are_those_of_the_logits(void **state)
 {
-    static const uint32_t counts[] = {1, 7, 16, 64};
+    static const uint32_t counts[] = {1, 7, 16, 64, 320};
     struct long_run *r = *state;
     const uint32_t v = r->f.x->info.n_vocab;
     for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
         struct plan_item it = {.tokens = r->ids,
                                .n_tokens = counts[c],
                                .blocks = r->blocks,
-                               .n_blocks = 4,
+                               .n_blocks = (counts[c] + 15) / 16,
                                .n_logits = counts[c],
                                .prefill = counts[c] > 1};
         const struct exec_out out = step(r->f.x, &it, 1);
