@@ -71,28 +71,42 @@ inline void products_end(bool amx)
  * the first asks for. sums: the first group's, from TILE_MAX on the second's.
  */
 #ifdef INT8
+/* The share of the next pair's weights and scales that the tile of tokens t … asks for: the last tiles of first … end-1
+ * together ask for the whole pair, spread over their blocks. */
+inline struct ahead look_ahead(const struct matrix *m, int next, int first, int t, int end)
+{
+    const int weights = 2 * BLOCK_WORDS * (int)sizeof(word_t) / 64, scales = max(BLOCK_SCALES, 1); /* lines a block */
+    const int n = end - first, tiles = n / 16 * 3 + (n % 16 + 5) / 6; /* by 6, 6 and 4 of each 16 tokens */
+    const int lines = (weights + tiles - 1) / tiles, scale_lines = (scales + tiles - 1) / tiles;
+    const int nth = (t - first) / 16 * 3 + ((t - first) % 16 + 3) / 6 - (tiles - (weights + lines - 1) / lines);
+    const size_t block = (size_t)next * 2 * m->n_blocks, at = (size_t)max(nth, 0) * m->n_blocks * 64;
+    const struct ahead a = {(__global const char *)(m->w + block * BLOCK_WORDS) + at * lines,
+                            (__global const char *)(m->scales + block * BLOCK_SCALES) + at * scale_lines,
+                            nth >= 0 && nth * lines < weights ? lines : 0,
+                            nth >= 0 && nth * scale_lines < scales ? scale_lines : 0};
+    return a;
+}
+
 #define TILE(TB) tile_##TB(w, scales, step, codes, factors, n_blocks, ahead, sums)
 inline int tile_sums(const struct matrix *m, int pair, int next, struct input in, int first, int t, int end,
                      float16 *sums)
 {
     const int n_blocks = m->n_blocks, step = pair * 2 + 1 < m->n_groups ? n_blocks : 0;
-    const size_t block = (size_t)pair * 2 * n_blocks, next_block = (size_t)next * 2 * n_blocks;
+    const size_t block = (size_t)pair * 2 * n_blocks;
     __global const word_t *w = m->w + block * BLOCK_WORDS;
     __global const ushort16 *scales = m->scales + block * BLOCK_SCALES;
     __global const int *codes = in.codes + (size_t)t * n_blocks * 8;
     __global const float *factors = in.factors + FACTORS_AT(t, n_blocks, 0);
-    __global const char *ahead = (__global const char *)(m->w + next_block * BLOCK_WORDS);
 #ifdef DOT_AMX
     if (uses_amx(end - first, m->tiles) && end - t >= 8 && t % 16 == 0) {
         const int tiles = min((end - t + 8) / 16, AMX_TOKENS / 16);
-        tile_amx(w, scales, step, codes, factors, n_blocks, tiles, ahead + (size_t)(t - first) * n_blocks * 8, sums);
+        tile_amx(w, scales, step, codes, factors, n_blocks, tiles,
+                 (__global const char *)(m->w + (size_t)next * 2 * n_blocks * BLOCK_WORDS) + (size_t)(t - first) * n_blocks * 8,
+                 sums);
         return min(end - t, tiles * 16);
     }
 #endif
-    const int slice = (t - first) / 4 - 1, slices = 2 * BLOCK_WORDS * (int)sizeof(word_t) / 128;
-    ahead = slice < 0        ? (__global const char *)w
-            : slice < slices ? ahead + (size_t)slice * n_blocks * 128
-                             : (__global const char *)(m->scales + next_block * BLOCK_SCALES);
+    const struct ahead ahead = look_ahead(m, next, first, t, end);
     const int left = min(end - t, 16 - t % 16); /* tiles don't reach over a multiple of 16 (quantize.cl) */
     const bool six = left >= 6 && left != 8 && !(m->tiles & TILES_SHORT);
     const int n = six ? 6 : left >= 4 ? 4 : left >= 2 ? 2 : 1;

@@ -72,8 +72,8 @@ AMX_FUNCTION void amx_panel(const int16 *bytes, __global const ushort16 *scales,
         AMX_SUM(1, 6, 7, 1);
     AMX_STORE(0);
     for (int b = 0; b < n; b += 2) {
-        PREFETCH(ahead + b * 64);
-        PREFETCH(ahead + b * 64 + 64);
+        PREFETCH_FAR(ahead + b * 64);
+        PREFETCH_FAR(ahead + b * 64 + 64);
         if (b + 2 < n)
             AMX_SUM(0, 4, 5, b + 2);
         AMX_SCALE(0, b);

@@ -8,7 +8,7 @@
  *
  * Two groups of 16 rows share every load of an activation, which is what a tile of one group waits for. `step`: blocks
  * from the first group to the second; 0 where there is no second, whose sums are then those of the first. factors: of the
- * tile's first token; a tile doesn't reach over a multiple of 16 tokens, as their layout does. ahead: n_blocks × 128 bytes that will be wanted next.
+ * tile's first token; a tile doesn't reach over a multiple of 16 tokens, as their layout does. ahead: what will be wanted next.
  */
 /* Per type: how many vectors of bytes a word holds, which dword of activations meets vector h of word j, and which sum
  * it goes to (the second counts 16 times). */
@@ -31,14 +31,21 @@
 
 DOT_FUNCTION void VARIANT(tile, TB)(__global const word_t *w, __global const ushort16 *scales, int step,
                                     __global const int *x, __global const float *factors, int n_blocks,
-                                    __global const char *ahead, float16 *out)
+                                    struct ahead ahead, float16 *out)
 {
     float16 acc[2][TB];
     UNROLL for (int g = 0; g < 2; g++) UNROLL for (int t = 0; t < TB; t++) acc[g][t] = (float16)(0.0f);
     for (int b = 0; b < n_blocks; b++) {
         dot_t sums[2][TB][SUMS];
-        PREFETCH(ahead + b * 128);
-        PREFETCH(ahead + b * 128 + 64);
+        PREFETCH_FAR(ahead.w);
+        PREFETCH_FAR(ahead.w + 64);
+        PREFETCH_FAR(ahead.scales);
+        for (int i = 2; i < ahead.lines; i++)
+            PREFETCH_FAR(ahead.w + i * 64);
+        if (ahead.scale_lines > 1)
+            PREFETCH_FAR(ahead.scales + 64);
+        ahead.w += ahead.lines * 64;
+        ahead.scales += ahead.scale_lines * 64;
         UNROLL for (int g = 0; g < 2; g++) UNROLL for (int t = 0; t < TB; t++) UNROLL for (int i = 0; i < SUMS; i++)
             sums[g][t][i] = DOT_ZERO;
         UNROLL for (int j = 0; j < BLOCK_WORDS; j++) UNROLL for (int h = 0; h < VECTORS; h++)
