@@ -115,6 +115,8 @@ static void two_sessions_at_once(void **state)
     console_sees(&con, "HIGH");
     console_resize(&con, 60, 200);
     console_sees(&con, "LATENCY");
+    /* A fast engine may have come to the end of the reply by itself: there is another to stop, running or next. */
+    console_does(&con, "And how is cheese made? Explain each step at length.\r", "cheese");
     console_does(&con, KEY_ESC, "stopped");
     console_key(&con, KEY_F10);
     console_ends(&con);
