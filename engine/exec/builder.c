@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,27 +13,10 @@
 #include "engine/base/hash.h"
 #include "engine/base/log.h"
 #include "engine/base/parallel.h"
+#include "engine/exec/child.h"
 
 /* Launched over this much of nothing: as in the executor, nothing is read beyond the first rows. */
 enum { SCRATCH_BYTES = 4 << 20 };
-
-/* A process of its own in every respect but its memory: signals as by default, no output, no longer than its parent. */
-static void become_child(void)
-{
-    static const int signals[] = {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTERM, SIGINT, SIGHUP};
-    sigset_t none;
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        signal(signals[i], SIG_DFL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    log_close();
-    int null = open("/dev/null", O_RDWR);
-    if (null >= 0) {
-        dup2(null, STDOUT_FILENO);
-        dup2(null, STDERR_FILENO);
-    }
-}
 
 static void build(const char *selection, struct ops_shape shape)
 {
@@ -46,7 +28,7 @@ static void build(const char *selection, struct ops_shape shape)
         if (dot_path_supported(shape.dot))
             break;
     }
-    if (ocl_open(selection, 0, false, &o, NULL) || !ocl_is_pocl_cpu(&o) ||
+    if (ocl_open(selection, 0, EXEC_CL_PROFILE_OFF, &o, NULL) || !ocl_is_pocl_cpu(&o) ||
         ops_create(&o, &shape, -1, &ops, NULL) ||
         ocl_buf_create(&o, SCRATCH_BYTES, "scratch", &scratch, NULL))
         return;
@@ -85,7 +67,7 @@ void builder_begin(const char *selection, const struct ops_shape *shape, int dir
         return;
     pid_t child = fork();
     if (child == 0) {
-        become_child();
+        child_begin(0);
         build(selection, *shape);
         _exit(0);
     }

@@ -1,7 +1,6 @@
 #include "engine/exec/dot.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -17,6 +16,7 @@
 #include "engine/base/embed.h"
 #include "engine/base/hash.h"
 #include "engine/base/log.h"
+#include "engine/exec/child.h"
 #include "engine/exec/kernel_cache.h"
 #include "engine/exec/ops.h"
 #include "engine/exec/tiles.h"
@@ -29,11 +29,6 @@ static const struct {
     [DOT_VNNI] = {"vnni", "#define DOT_VNNI"},
     [DOT_AMX] = {"amx", "#define DOT_AMX\n#define DOT_VNNI"},
 };
-
-const char *dot_path_name(enum dot_path p)
-{
-    return paths[p].name;
-}
 
 const char *dot_path_define(enum dot_path p)
 {
@@ -164,22 +159,8 @@ static int try_path(const char *selection, enum dot_path p)
 {
     enum { PATIENCE_S = 60 };
     struct ocl o;
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGALRM, SIG_DFL);
-    signal(SIGABRT, SIG_DFL);
-    signal(SIGSEGV, SIG_DFL);
-    signal(SIGILL, SIG_DFL);
-    alarm(PATIENCE_S);
-    log_close();
-    int null = open("/dev/null", O_RDWR);
-    if (null >= 0) {
-        dup2(null, 1);
-        dup2(null, 2);
-    }
-    if (ocl_open(selection, 0, false, &o, NULL) ||
-        strcmp(o.info.platform, "Portable Computing Language") != 0 || strcmp(o.info.type, "cpu") != 0)
+    child_begin(PATIENCE_S);
+    if (ocl_open(selection, 0, EXEC_CL_PROFILE_OFF, &o, NULL) || !ocl_is_pocl_cpu(&o))
         return 1;
     return dot_path_agrees(&o, p) ? 0 : 1;
 }

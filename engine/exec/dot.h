@@ -13,7 +13,6 @@
 
 enum dot_path { DOT_PLAIN, DOT_MADDUBS, DOT_VNNI, DOT_AMX }; /* the better, the later */
 
-const char *dot_path_name(enum dot_path p);   /* "plain" … */
 const char *dot_path_define(enum dot_path p); /* the line for a program's source */
 
 /* Whether the processor has the instructions, and the system lets this process use them. */
