@@ -67,8 +67,7 @@ inline void products_end(bool amx)
 
 /*
  * A pair's sums by tokens t … : as many tokens as the best tile takes, which is what it returns. `first` … end - 1 are all
- * that the work-item has, first a multiple of 16; `next`: the pair that it will want next, a slice of which each tile but
- * the first asks for. sums: the first group's, from TILE_MAX on the second's.
+ * that the work-item has; `next`: the pair that it will want next, which its tiles ask for on their way. sums: the first group's, from TILE_MAX on the second's.
  */
 #ifdef INT8
 /* The share of the next pair's weights and scales that the tile of tokens t … asks for: the last tiles of first … end-1
@@ -101,7 +100,8 @@ inline int tile_sums(const struct matrix *m, int pair, int next, struct input in
     if (uses_amx(end - first, m->tiles) && end - t >= 8 && t % 16 == 0) {
         const int tiles = min((end - t + 8) / 16, AMX_TOKENS / 16);
         tile_amx(w, scales, step, codes, factors, n_blocks, tiles,
-                 (__global const char *)(m->w + (size_t)next * 2 * n_blocks * BLOCK_WORDS) + (size_t)(t - first) * n_blocks * 8,
+                 (__global const char *)(m->w + (size_t)next * 2 * n_blocks * BLOCK_WORDS) +
+                     (size_t)(t - first) * n_blocks * 8,
                  sums);
         return min(end - t, tiles * 16);
     }

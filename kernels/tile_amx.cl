@@ -11,7 +11,7 @@
 #define AMX_FUNCTION                                                                                         \
     __attribute__((noinline, target("avx512f,avx512bw,avx512vl,avx512vnni,amx-tile,amx-int8")))
 #define AMX_PANEL 24 /* blocks */
-#define AMX_LEAST  48 /* tokens: with fewer, unpacking and setting up cost more than tile_i8.cl's slower sums */
+#define AMX_LEAST 48 /* tokens: with fewer, unpacking and setting up cost more than tile_i8.cl's slower sums */
 
 /* What ldtilecfg reads: palette 1, then bytes a row, then rows, of tiles 0 … 7. */
 struct tile_config {
@@ -59,7 +59,8 @@ inline void amx_unpack(__global const word_t *w, int n_blocks, int16 *out)
         }                                                                                                    \
     } while (0)
 
-/* One panel by 16 tokens, onto what `out` holds unless it is the first. stride: bytes from token to token. ahead: as for tile_i8.cl. */
+/* One panel by 16 tokens, onto what `out` holds unless it is the first. stride: bytes from token to token. ahead: n × 64
+ * bytes to ask for. */
 AMX_FUNCTION void amx_panel(const int16 *bytes, __global const ushort16 *scales, __global const int *codes,
                             ulong stride, __global const float *factors, int n, __global const char *ahead,
                             bool onto, float16 *out)
@@ -105,8 +106,8 @@ AMX_FUNCTION void amx_end(void)
 
 /*
  * Between amx_begin and amx_end. step: blocks from the first group to the second, 0 where there is none (tile_i8.cl). out:
- * sums of the first group, then AMX_TOKENS vectors on those of the second. ahead: what will be wanted next, n_blocks ×
- * 128 bytes for each tile.
+ * sums of the first group, then AMX_TOKENS vectors on those of the second. ahead: what will be wanted next. Each
+ * tile asks for n_blocks × 128 bytes of it, all tiles for some pairs of groups: memory is far when tiles are this quick.
  *
  * Both groups meet 16 tokens before the next 16: activations are what doesn't stay in the nearest cache.
  */
@@ -124,7 +125,7 @@ AMX_FUNCTION void tile_amx(__global const word_t *w, __global const ushort16 *sc
             for (int g = 0; g <= (step > 0); g++)
                 amx_panel(bytes[g], scales + ((size_t)g * step + b) * BLOCK_SCALES,
                           codes + ((size_t)i * 16 * n_blocks + b) * 8, n_blocks * 32,
-                          factors + ((size_t)i * n_blocks + b) * 32, n, ahead + ((size_t)i * n_blocks + b) * 128, b > 0,
-                          out + g * AMX_TOKENS + i * 16);
+                          factors + ((size_t)i * n_blocks + b) * 32, n, ahead + ((size_t)(i * 2 + g) * n_blocks + b) * 64,
+                          b > 0, out + g * AMX_TOKENS + i * 16);
     }
 }

@@ -248,17 +248,17 @@ enum weft_rc ops_embed(struct ops *ops, const struct matrix *m, const struct ocl
     return ocl_launch(ops->o, &ops->embed[m->type], m->n_blocks, n_tokens, args, N_ARGS(args), err);
 }
 
-/* Tokens a work-item takes: all of them on a CPU, where weights then come from memory once; a tile where many work-items
- * are wanted. */
-static uint32_t chunk_of(const struct ops *ops, uint32_t n)
+/* Tokens a work-item takes: all of them on a CPU, where weights then come from memory once; as few as fill its tiles where
+ * many work-items are wanted. */
+static uint32_t chunk_of(const struct ops *ops, uint32_t n, uint32_t few)
 {
-    return ops->o->local_size == 1 && n ? n : 12;
+    return ops->o->local_size == 1 && n ? n : few;
 }
 
 enum weft_rc ops_matmul(struct ops *ops, const struct matrix *m, struct rows x, struct rows y, uint32_t n,
                         enum ops_mode mode, uint32_t tiles, struct weft_err *err)
 {
-    const uint32_t chunk = chunk_of(ops, n);
+    const uint32_t chunk = chunk_of(ops, n, 12);
     const cl_int x_stride = (cl_int)x.stride, y_stride = (cl_int)y.stride, y_at = (cl_int)y.at;
     const cl_int n_groups = (cl_int)m->n_groups, n_blocks = (cl_int)m->n_blocks, how = (cl_int)mode;
     const cl_int n_tokens = (cl_int)n, tokens = (cl_int)chunk, bits = (cl_int)tiles;
@@ -283,7 +283,7 @@ enum weft_rc ops_matmul_i8(struct ops *ops, const struct matrix *m, const struct
                            const struct ocl_buf *factors, struct rows y, uint32_t n, enum ops_mode mode,
                            uint32_t tiles, struct weft_err *err)
 {
-    const uint32_t chunk = chunk_of(ops, n);
+    const uint32_t chunk = chunk_of(ops, n, 16); /* as codes' factors are laid out */
     const cl_int y_stride = (cl_int)y.stride, y_at = (cl_int)y.at, n_groups = (cl_int)m->n_groups;
     const cl_int n_blocks = (cl_int)m->n_blocks, how = (cl_int)mode;
     const cl_int n_tokens = (cl_int)n, tokens = (cl_int)chunk, bits = (cl_int)tiles;
