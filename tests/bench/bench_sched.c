@@ -31,17 +31,8 @@ static double cpu_us(void)
 static void start(struct sim *g, uint32_t waiting)
 {
     char id[32];
-    sim_init(g);
-    g->record = g->audit = false;
-    g->cfg.block_tokens = 16;
-    g->cfg.n_blocks = 4096;
+    sim_init_crowd(g);
     g->cfg.max_batch_size = RUNNING;
-    g->cfg.max_batch_tokens = 512;
-    g->cfg.max_depth = 10000000;
-    g->cfg.preemption = SCHED_PREEMPT_AUTO;
-    g->cfg.max_preemptions = 3;
-    g->cfg.n_park_slots = 1024;
-    g->cfg.prefix_cache = true;
     sim_start(g);
     for (uint32_t i = 0; i < waiting + RUNNING; i++, g->now_us += 10) {
         snprintf(id, sizeof id, "r%u", i);

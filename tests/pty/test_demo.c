@@ -16,8 +16,7 @@
 #include "tests/support/console.h"
 #include "tests/support/proc.h"
 
-static struct console con;
-static char dir[64], file[96];
+static struct console_file own;
 
 /* What a demonstration is to show, quick enough for a test: a token each 20 ms. */
 static const char workload[] =
@@ -37,35 +36,15 @@ static const char workload[] =
     "  - {id: gone, at_ms: 500, prompt_tokens: 40, max_tokens: 4000, priority: high, cancel_at_ms: 2500,\n"
     "     set_priority: {at_ms: 2000, to: critical}}\n";
 
-static int setup(void **state)
-{
-    (void)state;
-    memset(&con, 0, sizeof con);
-    snprintf(dir, sizeof dir, "/tmp/weft-demo-XXXXXX");
-    if (!mkdtemp(dir))
-        return -1;
-    snprintf(file, sizeof file, "%s/w.yaml", dir);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    console_end(&con);
-    unlink(file);
-    rmdir(dir);
-    return 0;
-}
-
 static void start(const char *const *args)
 {
-    console_start(&con, &(struct console_options){.args = args, .rows = 36, .cols = 120});
+    console_start(&own.con, &(struct console_options){.args = args, .rows = 36, .cols = 120});
 }
 
 static void play(const char *text)
 {
-    const char *const args[] = {"demo", file, "--sim", NULL};
-    FILE *f = fopen(file, "w");
+    const char *const args[] = {"demo", own.file, "--sim", NULL};
+    FILE *f = fopen(own.file, "w");
     assert_non_null(f);
     fputs(text, f);
     fclose(f);
@@ -89,25 +68,25 @@ static void captions_and_chats_follow_the_workload(void **state)
 {
     (void)state;
     play(workload);
-    console_sees(&con, "Look at the first one.");
-    console_sees(&con, "▸ 2 first");
-    console_sees(&con, "▏What is that?");
-    console_sees(&con, "And at the second.");
-    assert_false(console_shows(&con, "Look at the first one."));
-    console_sees(&con, "▸ 3 second");
-    console_sees(&con, "▏Old question");
-    console_sees(&con, "▏Old answer");
-    console_sees(&con, "▏New question");
-    console_sees(&con, "system prompt: Be brief.");
-    console_sees(&con, "batch 2/2"); /* the workload's own setting */
-    console_does(&con, KEY_ALT("4"), "a prompt of 40 pseudo-random tokens");
-    console_sees(&con, "stopped");
-    console_sees(&con, "gone CRITICAL");
-    console_wait(&con, has_no_caption, NULL, "the end of the captions");
-    console_key(&con, KEY_F10);
-    console_ends(&con);
+    console_sees(&own.con, "Look at the first one.");
+    console_sees(&own.con, "▸ 2 first");
+    console_sees(&own.con, "▏What is that?");
+    console_sees(&own.con, "And at the second.");
+    assert_false(console_shows(&own.con, "Look at the first one."));
+    console_sees(&own.con, "▸ 3 second");
+    console_sees(&own.con, "▏Old question");
+    console_sees(&own.con, "▏Old answer");
+    console_sees(&own.con, "▏New question");
+    console_sees(&own.con, "system prompt: Be brief.");
+    console_sees(&own.con, "batch 2/2"); /* the workload's own setting */
+    console_does(&own.con, KEY_ALT("4"), "a prompt of 40 pseudo-random tokens");
+    console_sees(&own.con, "stopped");
+    console_sees(&own.con, "gone CRITICAL");
+    console_wait(&own.con, has_no_caption, NULL, "the end of the captions");
+    console_key(&own.con, KEY_F10);
+    console_ends(&own.con);
     char kept[128]; /* nothing */
-    snprintf(kept, sizeof kept, "%s/weft/sessions", con.dir);
+    snprintf(kept, sizeof kept, "%s/weft/sessions", own.con.dir);
     struct stat st;
     assert_int_not_equal(stat(kept, &st), 0);
 }
@@ -117,12 +96,12 @@ static void a_frozen_engine_keeps_the_workload_waiting(void **state)
     (void)state;
     play("captions: [{at_ms: 0, text: before}, {at_ms: 4000, text: after}]\n"
          "requests: [{id: a, text: hello, max_tokens: 4000}]\n");
-    console_sees(&con, "before");
-    console_does(&con, KEY_F4, "FROZEN");
-    pty_read_for(&con.pty, 4500);
-    assert_true(console_shows(&con, "before"));
-    assert_false(console_shows(&con, "after"));
-    console_does(&con, KEY_F4, "after");
+    console_sees(&own.con, "before");
+    console_does(&own.con, KEY_F4, "FROZEN");
+    pty_read_for(&own.con.pty, 4500);
+    assert_true(console_shows(&own.con, "before"));
+    assert_false(console_shows(&own.con, "after"));
+    console_does(&own.con, KEY_F4, "after");
 }
 
 /* Sixteen at most are in the list; those behind them run all the same, and one that is over makes room. */
@@ -133,33 +112,33 @@ static void many_requests_share_the_list(void **state)
          "requests:\n"
          "  - {id: long, repeat: 20, text: hello, max_tokens: 4000, cancel_at_ms: 3000}\n"
          "  - {id: late, at_ms: 6000, text: hello, max_tokens: 4000}\n");
-    console_sees(&con, "SESSIONS 17, 16 busy");
-    console_sees(&con, "batch 20/32");
-    console_sees(&con, "SESSIONS 17, 1 busy");
-    console_sees(&con, "late");
-    assert_false(console_shows(&con, "long.0"));
-    assert_true(console_shows(&con, "long.1"));
+    console_sees(&own.con, "SESSIONS 17, 16 busy");
+    console_sees(&own.con, "batch 20/32");
+    console_sees(&own.con, "SESSIONS 17, 1 busy");
+    console_sees(&own.con, "late");
+    assert_false(console_shows(&own.con, "long.0"));
+    assert_true(console_shows(&own.con, "long.1"));
 }
 
 static void demo_plays_in_a_running_console(void **state)
 {
     (void)state;
     live();
-    console_does(&con, "/demo nonsense\r", "/demo nonsense: there is no such workload");
-    console_does(&con, "/demo\r", "two minutes of everything");
-    console_undoes(&con, "tour", "a low request passes");
-    console_does(&con, KEY_ENTER, "One chat, alone");
-    console_sees(&con, "2 alone");
-    console_sees(&con, "a weaver");
-    console_does(&con, "/demo aging\r", "One seat."); /* in its place */
-    assert_false(console_shows(&con, "One chat, alone"));
-    console_does(&con, KEY_ALT("2"), "▏stopped");
+    console_does(&own.con, "/demo nonsense\r", "/demo nonsense: there is no such workload");
+    console_does(&own.con, "/demo\r", "two minutes of everything");
+    console_undoes(&own.con, "tour", "a low request passes");
+    console_does(&own.con, KEY_ENTER, "One chat, alone");
+    console_sees(&own.con, "2 alone");
+    console_sees(&own.con, "a weaver");
+    console_does(&own.con, "/demo aging\r", "One seat."); /* in its place */
+    assert_false(console_shows(&own.con, "One chat, alone"));
+    console_does(&own.con, KEY_ALT("2"), "▏stopped");
 }
 
 /* Runs the file through weft replay: what it says of it. */
 static json_t *replayed(void)
 {
-    const char *const argv[] = {CONSOLE_PROGRAM, "replay", file, "--sim", "--json", NULL};
+    const char *const argv[] = {CONSOLE_PROGRAM, "replay", own.file, "--sim", "--json", NULL};
     const struct proc_options options = {.in = NULL};
     struct proc_result r;
     proc_run(argv, &options, &r);
@@ -174,7 +153,7 @@ static json_t *replayed(void)
 static char *contents(void)
 {
     static char text[16384];
-    FILE *f = fopen(file, "r");
+    FILE *f = fopen(own.file, "r");
     assert_non_null(f);
     text[fread(text, 1, sizeof text - 1, f)] = 0;
     fclose(f);
@@ -184,8 +163,8 @@ static char *contents(void)
 static void record(void)
 {
     char command[128];
-    snprintf(command, sizeof command, "/record %s\r", file);
-    console_does(&con, command, "recording; /record again");
+    snprintf(command, sizeof command, "/record %s\r", own.file);
+    console_does(&own.con, command, "recording; /record again");
 }
 
 static const char *word(json_t *result, size_t i, const char *key)
@@ -200,15 +179,15 @@ static void what_happened_becomes_a_workload(void **state)
     (void)state;
     struct stat st;
     live();
-    console_does(&con, "not recorded\r", "RUNNING");
+    console_does(&own.con, "not recorded\r", "RUNNING");
     record();
-    console_does(&con, KEY_F2, "SESSIONS 2");
-    console_does(&con, "say \"hi\" \\ {to: me}\r", "RUNNING");
-    console_does(&con, "/prio high\r", "HIGH · RUNNING");
-    console_does(&con, KEY_ESC, "stopped");
-    console_does(&con, "and again\r", "HIGH · RUNNING");
-    console_does(&con, "/record\r", "2 requests recorded");
-    assert_int_equal(stat(file, &st), 0);
+    console_does(&own.con, KEY_F2, "SESSIONS 2");
+    console_does(&own.con, "say \"hi\" \\ {to: me}\r", "RUNNING");
+    console_does(&own.con, "/prio high\r", "HIGH · RUNNING");
+    console_does(&own.con, KEY_ESC, "stopped");
+    console_does(&own.con, "and again\r", "HIGH · RUNNING");
+    console_does(&own.con, "/record\r", "2 requests recorded");
+    assert_int_equal(stat(own.file, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
 
     const char *text = contents();
@@ -232,21 +211,21 @@ static void a_file_that_is_there_stays(void **state)
 {
     (void)state;
     char command[160];
-    FILE *f = fopen(file, "w");
+    FILE *f = fopen(own.file, "w");
     assert_non_null(f);
     fputs("mine", f);
     fclose(f);
     live();
-    snprintf(command, sizeof command, "/record %s\r", file);
-    console_does(&con, command, "is there already");
-    snprintf(command, sizeof command, "/record %s/missing/w.yaml\r", dir);
-    console_does(&con, command, "recording; /record again");
-    console_does(&con, "hello\r", "RUNNING");
-    console_does(&con, "/record\r", "No such file or directory");
+    snprintf(command, sizeof command, "/record %s\r", own.file);
+    console_does(&own.con, command, "is there already");
+    snprintf(command, sizeof command, "/record %s/missing/w.yaml\r", own.dir);
+    console_does(&own.con, command, "recording; /record again");
+    console_does(&own.con, "hello\r", "RUNNING");
+    console_does(&own.con, "/record\r", "No such file or directory");
     assert_string_equal(contents(), "mine");
-    unlink(file);
-    snprintf(command, sizeof command, "/record %s\r", file); /* nothing is lost */
-    console_does(&con, command, "1 request recorded");
+    unlink(own.file);
+    snprintf(command, sizeof command, "/record %s\r", own.file); /* nothing is lost */
+    console_does(&own.con, command, "1 request recorded");
     json_decref(replayed());
 }
 
@@ -255,9 +234,9 @@ static void quitting_writes_what_was_recorded(void **state)
     (void)state;
     live();
     record();
-    console_does(&con, "hello\r", "RUNNING");
-    console_key(&con, KEY_F10);
-    console_ends(&con);
+    console_does(&own.con, "hello\r", "RUNNING");
+    console_key(&own.con, KEY_F10);
+    console_ends(&own.con);
     json_t *result = replayed();
     assert_int_equal(json_array_size(json_object_get(result, "requests")), 1);
     json_decref(result);
@@ -268,13 +247,13 @@ static void nothing_asked_leaves_no_file(void **state)
     (void)state;
     live();
     record();
-    console_does(&con, "/record\r", "nothing was asked");
-    assert_int_not_equal(access(file, F_OK), 0);
+    console_does(&own.con, "/record\r", "nothing was asked");
+    assert_int_not_equal(access(own.file, F_OK), 0);
 }
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) CONSOLE_FILE_TEST(f, &own)
     static const struct CMUnitTest tests[] = {
         TEST(captions_and_chats_follow_the_workload), TEST(a_frozen_engine_keeps_the_workload_waiting),
         TEST(many_requests_share_the_list),           TEST(demo_plays_in_a_running_console),

@@ -36,26 +36,11 @@ static double cpu_us(void)
     return (double)t.tv_sec * 1e6 + (double)t.tv_nsec * 1e-3;
 }
 
-static void setup(struct sim *g)
-{
-    sim_init(g);
-    g->record = g->audit = false;
-    g->cfg.block_tokens = 16;
-    g->cfg.n_blocks = 4096;
-    g->cfg.max_batch_size = 64;
-    g->cfg.max_batch_tokens = 512;
-    g->cfg.max_depth = 10000000;
-    g->cfg.preemption = SCHED_PREEMPT_AUTO;
-    g->cfg.max_preemptions = 3;
-    g->cfg.n_park_slots = 1024;
-    g->cfg.prefix_cache = true;
-}
-
 /* Mean time in µs of one scheduler call (a submission, plan, commit) with 64 running and `waiting` queued. */
 static double call_cost_us(uint32_t waiting, uint32_t n_steps)
 {
     struct sim g;
-    setup(&g);
+    sim_init_crowd(&g);
     sim_start(&g);
     char id[32];
     for (uint32_t i = 0; i < waiting + 64; i++) {
@@ -112,7 +97,7 @@ static void test_large_trace(void **state)
     uint32_t n = timed ? 100000 : 3000, made = 0, done = 0;
     struct sim g;
     struct rng rng;
-    setup(&g);
+    sim_init_crowd(&g);
     rng_seed(&rng, 5);
     sim_start(&g);
     double from = cpu_us();

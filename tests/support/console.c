@@ -90,6 +90,25 @@ int console_tear_down(void **state)
     return 0;
 }
 
+int console_file_set_up(void **state)
+{
+    struct console_file *f = *state;
+    *f = (struct console_file){.dir = "/tmp/weft-console-XXXXXX"};
+    if (!mkdtemp(f->dir))
+        return -1;
+    snprintf(f->file, sizeof f->file, "%s/w.yaml", f->dir);
+    return 0;
+}
+
+int console_file_tear_down(void **state)
+{
+    struct console_file *f = *state;
+    console_end(&f->con);
+    unlink(f->file);
+    rmdir(f->dir);
+    return 0;
+}
+
 /* --- keys --- */
 
 void console_key(struct console *c, const char *bytes)

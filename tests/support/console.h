@@ -89,6 +89,17 @@ void console_end(struct console *c);
 int console_tear_down(void **state);
 #define CONSOLE_TEST(f, console) cmocka_unit_test_prestate_setup_teardown(f, NULL, console_tear_down, console)
 
+/* For tests that hand the program a file: a console, a directory, and a file in it. */
+struct console_file {
+    struct console con;
+    char dir[64], file[96]; /* file: DIR/w.yaml, not made */
+};
+/* For cmocka: *state points to one. Makes the directory; ends the console, and removes directory and file. */
+int console_file_set_up(void **state);
+int console_file_tear_down(void **state);
+#define CONSOLE_FILE_TEST(f, own)                                                                            \
+    cmocka_unit_test_prestate_setup_teardown(f, console_file_set_up, console_file_tear_down, own)
+
 /* --- keys --- */
 
 /* Types keys when the frame that is being drawn is whole. */

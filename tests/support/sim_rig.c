@@ -61,6 +61,21 @@ void sim_init(struct sim *g)
     };
 }
 
+void sim_init_crowd(struct sim *g)
+{
+    sim_init(g);
+    g->record = g->audit = false;
+    g->cfg.block_tokens = 16;
+    g->cfg.n_blocks = 4096;
+    g->cfg.max_batch_size = 64;
+    g->cfg.max_batch_tokens = 512;
+    g->cfg.max_depth = 10000000;
+    g->cfg.preemption = SCHED_PREEMPT_AUTO;
+    g->cfg.max_preemptions = 3;
+    g->cfg.n_park_slots = 1024;
+    g->cfg.prefix_cache = true;
+}
+
 void sim_init_server(struct sim *g)
 {
     sim_init(g);

@@ -48,6 +48,9 @@ void sim_init(struct sim *g);
 /* Instead of sim_init: a server of ordinary size with everything on. 512 blocks of 16 tokens, 16 sequences, 256 tokens a
  * step, preemption with room to park all, prefix cache; 300 µs a step, 500 µs more a prefill token, 900 µs a decode. */
 void sim_init_server(struct sim *g);
+/* Instead of sim_init: room for millions that wait, 64 sequences, 512 tokens a step, 4096 blocks of 16 tokens, everything on;
+ * nothing is recorded or audited, so that the scheduler's own time can be measured. */
+void sim_init_crowd(struct sim *g);
 /* Makes scheduler and executor from cfg and sim (pool sizes are taken from cfg). Fails the test when refused.
  */
 void sim_start(struct sim *g);
