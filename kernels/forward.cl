@@ -13,7 +13,7 @@ struct forward_layer {
 struct forward_table {
     ulong layers, embd_w, embd_s, logits_w, logits_s, output_norm, angles;
     ulong x, h, qkv, q, att, ff, picked, logits, partials;
-    ulong codes, factors, ff_codes, ff_factors; /* int8 */
+    ulong codes, factors, ff_codes, ff_factors; /* coded */
     ulong k_cache, v_cache;
     ulong tokens, tables, decode, prefill, merges, rows;
     int n_layer, n_head, n_kv, n_rot;
@@ -55,22 +55,22 @@ inline void norm_to(const struct forward_table *f, __global const float *x, __gl
                     __global float *y, int row)
 {
     norm_row(x, w, y, f->embd_blocks * 2, f->n_embd, f->eps);
-#ifdef INT8
-    quantize_row(y, AT(int, f->codes), AT(float, f->factors), f->embd_blocks, row, 0, f->embd_blocks);
+#ifdef CODED
+    code_row(y, AT(int, f->codes), AT(float, f->factors), f->embd_blocks, row, 0, f->embd_blocks);
 #endif
 }
 
 /* What attention and merge leave of a row, in codes: blocks of `n_heads` heads. */
 inline void code_heads(const struct forward_table *f, int row, int first_head, int n_heads)
 {
-#ifdef INT8
-    quantize_row(AT(float, f->att) + (size_t)row * f->heads_blocks * 32, AT(int, f->codes), AT(float, f->factors),
-                 f->heads_blocks, row, first_head * HEAD_DIM / 32, (first_head + n_heads) * HEAD_DIM / 32);
+#ifdef CODED
+    code_row(AT(float, f->att) + (size_t)row * f->heads_blocks * 32, AT(int, f->codes), AT(float, f->factors),
+             f->heads_blocks, row, first_head * HEAD_DIM / 32, (first_head + n_heads) * HEAD_DIM / 32);
 #endif
 }
 
 /*
- * Rows 32 pair … of the gated layer by tokens first … end-1: silu(gate) × up. In int8 it goes to codes at once, as a pair of
+ * Rows 32 pair … of the gated layer by tokens first … end-1: silu(gate) × up. Coded, it goes to codes at once, as a pair of
  * groups is a block of the next product's inputs; else to ff, [token][stride].
  */
 NOINLINE void gated(const struct matrix *gate, const struct matrix *up, int pair, int next, struct input in, int first,
@@ -84,9 +84,8 @@ NOINLINE void gated(const struct matrix *gate, const struct matrix *up, int pair
         for (int i = 0; i < n; i++) {
             const float16 v0 = silu16(g[i]) * u[i];
             const float16 v1 = both ? silu16(g[TILE_MAX + i]) * u[TILE_MAX + i] : (float16)(0.0f);
-#ifdef INT8
-            const size_t row = t + i, n_blocks = stride / 32;
-            quantize_block(v0, v1, codes + (row * n_blocks + pair) * 8, factors + FACTORS_AT(row, n_blocks, pair));
+#ifdef CODED
+            code_block(v0, v1, codes, factors, t + i, stride / 32, pair);
 #else
             __global float *y = ff + (size_t)(t + i) * stride + pair * 32;
             store16(v0, y);
@@ -114,7 +113,7 @@ NOINLINE void rotated(const struct matrix *qkv, int pair, int next, struct input
     }
 }
 
-#ifdef INT8
+#ifdef CODED
 #define INPUT(X, STRIDE) ((struct input){AT(int, f.codes), AT(float, f.factors)})
 #else
 #define INPUT(X, STRIDE) ((struct input){AT(float, f.X), STRIDE})
@@ -142,7 +141,7 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
     bool amx = false;
     for (int product = 0; product < PRODUCTS; product++)
         amx = amx || uses_amx(most, TILES_OF(product));
-    products_begin(amx);
+    products_begin(amx, most);
     if (f.embeds)
         CREW_PHASE(phase, n_tokens * f.embd_blocks, share * f.embd_blocks,
                    embed_block(AT(word_t, f.embd_w), AT(ushort16, f.embd_s), AT(int4, f.tokens), x, embd_stride,
@@ -209,7 +208,7 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
         PRODUCT(phase + 7 * CREW_INTS, f.ff_groups, n_tokens,
                 gated(&gate, &up, pair, pair + n_crew, INPUT(h, embd_stride), first, end, ff, ff_stride,
                       AT(int, f.ff_codes), AT(float, f.ff_factors)));
-#ifdef INT8
+#ifdef CODED
         const struct input inner = {AT(int, f.ff_codes), AT(float, f.ff_factors)};
 #else
         const struct input inner = {ff, ff_stride};

@@ -1,6 +1,6 @@
 /*
  * Matrix products: y[token][row] = Σ_k W[row][k] × x[token][k], for one weight type (weights.clh), from tiles
- * (tile_f32.cl, or tile_i8.cl where activations are int8).
+ * (tile_f32.cl; tile_i8.cl where activations are int8; tile_bf16.cl where they are bfloat16, CODED as both are).
  *
  * A work-item takes 32 rows (a pair of groups) and walks over the tokens tile by tile: the rows' weights come from memory
  * once and stay in the nearest cache, dequantising them is paid once a tile.
@@ -12,8 +12,9 @@
  *
  * Which tiles cover the tokens decides nothing about the bits.
  */
-#ifdef INT8
-struct input { /* quantize.cl */
+#if defined(INT8) || defined(BF16)
+#define CODED
+struct input { /* quantize.cl, round.cl */
     __global const int *codes;
     __global const float *factors;
 };
@@ -41,19 +42,21 @@ struct matrix {
 /* Whether a product of n tokens may have a tile by AMX. */
 inline bool uses_amx(int n, int tiles)
 {
-#ifdef DOT_AMX
+#if defined(DOT_AMX) && defined(BF16)
+    return n > 0;
+#elif defined(DOT_AMX)
     return tiles & TILES_AMX ? n >= 8 : n >= AMX_LEAST && !(tiles & TILES_NO_AMX);
 #else
     return false;
 #endif
 }
 
-/* Around a kernel's products; amx: whether any of them uses it. */
-inline void products_begin(bool amx)
+/* Around a kernel's products; amx: whether any of them uses it; n: the most tokens that one has. */
+inline void products_begin(bool amx, int n)
 {
 #ifdef DOT_AMX
     if (amx)
-        amx_begin();
+        amx_begin(n);
 #endif
 }
 
@@ -116,6 +119,18 @@ inline int tile_sums(const struct matrix *m, int pair, int next, struct input in
     case 2: TILE(2); break;
     default: TILE(1); break;
     }
+    return n;
+}
+#elif defined(BF16)
+inline int tile_sums(const struct matrix *m, int pair, int next, struct input in, int first, int t, int end,
+                     float16 *sums)
+{
+    const int n_blocks = m->n_blocks, step = pair * 2 + 1 < m->n_groups ? n_blocks : 0, n = min(end - t, TILE_MAX);
+    const size_t block = (size_t)pair * 2 * n_blocks, next_block = (size_t)next * 2 * n_blocks;
+    const struct ahead ahead = {(__global const char *)(m->w + next_block * BLOCK_WORDS),
+                                (__global const char *)(m->scales + next_block * BLOCK_SCALES)};
+    tile_bf16(m->w + block * BLOCK_WORDS, m->scales + block * BLOCK_SCALES, step,
+              in.codes + (size_t)t * n_blocks * 16, n_blocks, n, ahead, sums);
     return n;
 }
 #else
@@ -182,8 +197,8 @@ NOINLINE void multiply(const struct matrix *m, int pair, int next, struct input 
 }
 
 /* One launch for a whole product: work-items are pairs × chunks of tokens. */
-#ifdef INT8
-KERNEL void matmul_i8(__global const word_t *w, __global const ushort16 *scales, __global const int *codes,
+#ifdef CODED
+KERNEL void matmul_coded(__global const word_t *w, __global const ushort16 *scales, __global const int *codes,
                       __global const float *factors, __global float *y, int y_stride, int y_at, int n_groups,
                       int n_blocks, int n_tokens, int chunk, int mode, int tiles)
 {
@@ -201,7 +216,7 @@ KERNEL void matmul(__global const word_t *w, __global const ushort16 *scales, __
     if (pair * 2 >= n_groups)
         return;
     const bool amx = uses_amx(end - first, tiles);
-    products_begin(amx);
+    products_begin(amx, end - first);
     multiply(&m, pair, pair + 1, in, first, end, y + y_at, y_stride, mode);
     products_end(amx);
 }

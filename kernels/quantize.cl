@@ -11,8 +11,12 @@
 #define ROUNDER     12582912.0f
 #define ROUNDER_INT 0x4b400000
 
-inline void quantize_block(float16 v0, float16 v1, __global int *codes, __global float *factors)
+/* Block `block` of a row's n_blocks. */
+inline void code_block(float16 v0, float16 v1, __global int *codes, __global float *factors, size_t row, int n_blocks,
+                       int block)
 {
+    codes += (row * n_blocks + block) * 8;
+    factors += FACTORS_AT(row, n_blocks, block);
     const float top = max16(fmax(fabs(v0), fabs(v1)));
     const float16 inverse = (float16)(top > 0.0f ? 127.0f / top : 0.0f);
     const int16 q0 = as_int16(v0 * inverse + (float16)(ROUNDER)) - (int16)(ROUNDER_INT);
@@ -28,13 +32,11 @@ inline void quantize_block(float16 v0, float16 v1, __global int *codes, __global
 }
 
 /* Blocks first … end-1 of row `row`; x is that row's. */
-inline void quantize_row(__global const float *x, __global int *codes, __global float *factors, int n_blocks,
-                         size_t row, int first, int end)
+inline void code_row(__global const float *x, __global int *codes, __global float *factors, int n_blocks, size_t row,
+                     int first, int end)
 {
-    codes += row * n_blocks * 8;
     for (int b = first; b < end; b++)
-        quantize_block(vload16(0, x + b * 32), vload16(1, x + b * 32), codes + b * 8,
-                       factors + FACTORS_AT(row, n_blocks, b));
+        code_block(vload16(0, x + b * 32), vload16(1, x + b * 32), codes, factors, row, n_blocks, b);
 }
 
 /* One work-item a row. */
@@ -43,5 +45,5 @@ KERNEL void quantize(__global const float *x, int x_stride, __global int *codes,
 {
     const int row = get_global_id(0);
     if (row < n_rows)
-        quantize_row(x + (size_t)row * x_stride, codes, factors, n_blocks, row, 0, n_blocks);
+        code_row(x + (size_t)row * x_stride, codes, factors, n_blocks, row, 0, n_blocks);
 }

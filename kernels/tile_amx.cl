@@ -8,20 +8,8 @@
  *
  * Tile registers: 0, 1 sums; 4, 6 activations, 16 tokens × 32 bytes; 5, 7 weights, 8 × 64 bytes.
  */
-#define AMX_FUNCTION                                                                                         \
-    __attribute__((noinline, target("avx512f,avx512bw,avx512vl,avx512vnni,amx-tile,amx-int8")))
 #define AMX_PANEL 24 /* blocks */
 #define AMX_LEAST 48 /* tokens: with fewer, unpacking and setting up cost more than tile_i8.cl's slower sums */
-
-/* What ldtilecfg reads: palette 1, then bytes a row, then rows, of tiles 0 … 7. */
-struct tile_config {
-    uchar palette, start_row, reserved[14];
-    ushort row_bytes[16];
-    uchar rows[16];
-};
-
-/* The intrinsics want plain pointers. */
-#define PLAIN(p) ((const __private void *)(ulong)(p))
 
 inline void amx_unpack(__global const word_t *w, int n_blocks, int16 *out)
 {
@@ -90,18 +78,13 @@ AMX_FUNCTION void amx_panel(const int16 *bytes, __global const ushort16 *scales,
     UNROLL for (int t = 0; t < 16; t++) out[t] = acc[t];
 }
 
-/* Sets the tile registers up, and gives them back: around a kernel's work, as each costs as much as a small tile. */
-AMX_FUNCTION void amx_begin(void)
+/* n, the most tokens of a product, makes no difference here. */
+AMX_FUNCTION void amx_begin(int n)
 {
     const struct tile_config config = {.palette = 1,
                                        .row_bytes = {64, 64, 64, 64, 32, 64, 32, 64},
                                        .rows = {16, 16, 16, 16, 16, 8, 16, 8}};
-    __builtin_ia32_tile_loadconfig(&config);
-}
-
-AMX_FUNCTION void amx_end(void)
-{
-    __builtin_ia32_tilerelease();
+    amx_configure(&config);
 }
 
 /*

@@ -70,8 +70,11 @@ struct figures {
 
 static double peak_operations(const struct bench_report *r, const struct bench_row *row)
 {
-    bool int8 = strcmp(r->precision, "int8") == 0 && row->peaks.int8_gops > 0;
-    return (int8 ? row->peaks.int8_gops : row->peaks.fma_gflops) * 1e9;
+    const struct exec_cl_peaks *p = &row->peaks;
+    double special = strcmp(r->precision, "int8") == 0   ? p->int8_gops
+                     : strcmp(r->precision, "bf16") == 0 ? p->bf16_gflops
+                                                         : 0;
+    return (special > 0 ? special : p->fma_gflops) * 1e9;
 }
 
 /* The least time that a decode step could take: the weights and the context's KV read once at the measured bandwidth, or
@@ -127,6 +130,7 @@ static struct exec_cl_peaks highest_peaks(const struct bench_report *r)
     for (size_t i = 0; i < r->n_rows; i++) {
         p.fma_gflops = fmax(p.fma_gflops, r->rows[i].peaks.fma_gflops);
         p.int8_gops = fmax(p.int8_gops, r->rows[i].peaks.int8_gops);
+        p.bf16_gflops = fmax(p.bf16_gflops, r->rows[i].peaks.bf16_gflops);
         p.read_gbs = fmax(p.read_gbs, r->rows[i].peaks.read_gbs);
     }
     return p;
@@ -166,8 +170,9 @@ static int longer(const void *a, const void *b)
 
 static json_t *peaks_json(const struct exec_cl_peaks *p)
 {
-    return json_pack("{s:o, s:o, s:o}", "fma_gflops", cli_json_number(p->fma_gflops), "int8_gops",
-                     cli_json_number(p->int8_gops), "read_gbs", cli_json_number(p->read_gbs));
+    return json_pack("{s:o, s:o, s:o, s:o}", "fma_gflops", cli_json_number(p->fma_gflops), "int8_gops",
+                     cli_json_number(p->int8_gops), "bf16_gflops", cli_json_number(p->bf16_gflops),
+                     "read_gbs", cli_json_number(p->read_gbs));
 }
 
 static json_t *row_json(const struct bench_report *r, const struct bench_row *row)
@@ -264,8 +269,8 @@ void bench_report_print(const struct bench_report *r)
 {
     struct exec_cl_peaks peaks = highest_peaks(r);
     printf("device     %s\nmodel      %s, %s\n", r->device, r->model, r->precision);
-    printf("peaks      FMA %.0f GFLOP/s, int8 %.0f Gop/s, read %.1f GB/s\n\n", peaks.fma_gflops,
-           peaks.int8_gops, peaks.read_gbs);
+    printf("peaks      FMA %.0f GFLOP/s, int8 %.0f Gop/s, bf16 %.0f GFLOP/s, read %.1f GB/s\n\n",
+           peaks.fma_gflops, peaks.int8_gops, peaks.bf16_gflops, peaks.read_gbs);
     print_rows(r);
     for (size_t i = 0; i < r->n_rows && r->profile; i++)
         for (unsigned p = 0; p < N_TOLD_PHASES; p++)

@@ -23,7 +23,7 @@ const struct cli_verb *const cli_verbs[] = {
 const struct opt_spec cli_common_options[] = {
     CLI_KEY("model", 'm', "model.path", "NAME|PATH", "model to load; repeatable, the first is the default"),
     CLI_KEY("device", 0, "device.select", "N|TEXT", "OpenCL device: its number or part of its name"),
-    CLI_KEY("precision", 0, "device.precision", "WORD", "auto, fp32 or int8"),
+    CLI_KEY("precision", 0, "device.precision", "WORD", "auto, fp32, int8 or bf16"),
     CLI_TEXT("config", 0, config, "FILE", "read FILE instead of the user's configuration"),
     CLI_KEY("set", 0, NULL, "KEY=VALUE", "set a configuration key; repeatable"),
     CLI_KEY("log-level", 0, "log.level", "WORD", "log to standard error: error, warn, info or debug"),

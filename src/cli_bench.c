@@ -175,6 +175,7 @@ static struct exec_cl_peaks peaks_around(const struct bench_log *log, size_t i)
     const struct exec_cl_peaks *after = i + 1 < log->n_peaks ? before + 1 : before;
     return (struct exec_cl_peaks){.fma_gflops = fmax(before->fma_gflops, after->fma_gflops),
                                   .int8_gops = fmax(before->int8_gops, after->int8_gops),
+                                  .bf16_gflops = fmax(before->bf16_gflops, after->bf16_gflops),
                                   .read_gbs = fmax(before->read_gbs, after->read_gbs)};
 }
 

@@ -25,7 +25,12 @@
 
 enum { CONFIG_FILE_LIMIT = 1 << 20, CONFIG_MODELS_MAX = 8, CONFIG_SOURCES_MAX = 64, CONFIG_KEYS_MAX = 96 };
 
-enum config_precision { CONFIG_PRECISION_AUTO, CONFIG_PRECISION_FP32, CONFIG_PRECISION_INT8 };
+enum config_precision {
+    CONFIG_PRECISION_AUTO,
+    CONFIG_PRECISION_FP32,
+    CONFIG_PRECISION_INT8,
+    CONFIG_PRECISION_BF16
+};
 enum config_policy { CONFIG_POLICY_PRIORITY, CONFIG_POLICY_FIFO };
 enum config_preemption {
     CONFIG_PREEMPTION_AUTO,
@@ -139,7 +144,7 @@ struct config_key {
 const struct config_key *config_keys(size_t *n);
 /* The row of "section.key", or NULL. */
 const struct config_key *config_key_find(const char *path);
-/* What the key allows, in words: "1 … 1024", "auto|fp32|int8", "true or false". `out` is written whole. */
+/* What the key allows, in words: "1 … 1024", "auto|fp32|int8|bf16", "true or false". `out` is written whole. */
 void config_allowed(const struct config_key *key, char *out, size_t size);
 /* The word of a CONFIG_CHOICE field's value; "?" when there is no such choice. */
 const char *config_choice(const char *path, int value);

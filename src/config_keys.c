@@ -7,7 +7,7 @@
 
 /* Order = the enums of config.h, and of the modules that take the index (layout.h, grid.h, log.h; prio is
  * index - 1). */
-static const char *const precisions[] = {"auto", "fp32", "int8", NULL};
+static const char *const precisions[] = {"auto", "fp32", "int8", "bf16", NULL};
 static const char *const policies[] = {"priority", "fifo", NULL};
 static const char *const preemptions[] = {"auto", "park", "recompute", "off", NULL};
 static const char *const priorities[] = {"critical", "high", "normal", "low", NULL};
@@ -50,11 +50,12 @@ static const struct config_key table[] = {
     TEXT(device, select, "auto", 1, 255, RESTART,
          "auto, a number of `weft devices`, or part of a device's or platform's name"),
     CHOICE(device, precision, "auto", precisions, RESTART,
-           "arithmetic: fp32 is the reference, int8 the fast one, auto the best that works"),
+           "arithmetic: fp32 is the reference, int8 and bf16 are faster, auto is the fastest here"),
     BOOL(device, cache, "true", RESTART, "keep compiled kernels for the next start"),
     INT(device, cache_mb, "128", 0, 1048576, RESTART,
         "MiB that compiled kernels may take, those unused for longest going first; 0: no limit"),
-    INT(device, threads, "0", 0, 1024, RESTART, "cores that a CPU device may use; 0, or more than it has: all"),
+    INT(device, threads, "0", 0, 1024, RESTART,
+        "cores that a CPU device may use; 0, or more than it has: all"),
 
     INT(kv, blocks, "0", 0, 16777216, RESTART, "KV blocks of each model; 0: as many as memory_mb holds"),
     INT(kv, block_tokens, "16", 1, 256, RESTART, "tokens in a block"),

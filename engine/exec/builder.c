@@ -23,11 +23,7 @@ static void build(const char *selection, struct ops_shape shape)
     struct ocl o;
     struct ops ops;
     struct ocl_buf scratch;
-    for (int p = DOT_AMX; shape.int8 && p >= DOT_PLAIN; p--) {
-        shape.dot = (enum dot_path)p;
-        if (dot_path_supported(shape.dot))
-            break;
-    }
+    shape.dot = dot_path_best(shape.precision);
     if (ocl_open(selection, 0, EXEC_CL_PROFILE_OFF, &o, NULL) || !ocl_is_pocl_cpu(&o) ||
         ops_create(&o, &shape, -1, &ops, NULL) ||
         ocl_buf_create(&o, SCRATCH_BYTES, "scratch", &scratch, NULL))
@@ -47,7 +43,7 @@ static void build(const char *selection, struct ops_shape shape)
 static void note_name(const char *selection, const struct ops_shape *s, char out[32])
 {
     const uint32_t numbers[] = {s->n_head,       s->n_head_kv, s->head_dim,
-                                s->block_tokens, s->int8,      s->layer_type};
+                                s->block_tokens, s->precision, s->layer_type};
     uint64_t h = fnv1a64(FNV1A64_INIT, selection, strlen(selection) + 1);
     for (const struct weft_embedded *f = weft_embedded_kernels; f->name; f++)
         h = fnv1a64(h, f->data, f->size);

@@ -17,7 +17,7 @@
 struct exec_info {
     char name[64];           /* "pocl cpu", "sim": for the title */
     char device[128];        /* the device's own name */
-    char precision[8];       /* "fp32", "int8" */
+    char precision[8];       /* "fp32", "int8", "bf16" */
     uint32_t n_vocab, n_ctx; /* n_ctx: most positions a sequence may have */
     uint32_t block_tokens, n_blocks, n_park_slots;
     uint64_t block_bytes;  /* KV bytes of one block, all layers, K and V */

@@ -23,23 +23,14 @@
 
 static enum weft_rc choose_precision(struct exec_cl *x, struct weft_err *err)
 {
-    static const struct {
-        const char *name;
-        bool int8, automatic;
-    } known[] = {{"auto", true, true}, {"fp32", false, false}, {"int8", true, false}};
     const char *precision = x->cfg.precision;
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        if (!precision || strcmp(precision, known[i].name) == 0) {
-            x->shape.int8 = known[i].int8;
-            x->automatic = known[i].automatic;
-            return WEFT_OK;
-        }
-    }
-    weft_err_set(err, WEFT_CONFIG_INVALID, "device.precision is \"%s\"; allowed are auto, fp32, int8",
+    if (precision_find(precision, &x->shape.precision, &x->automatic))
+        return WEFT_OK;
+    weft_err_set(err, WEFT_CONFIG_INVALID, "device.precision is \"%s\"; allowed are " PRECISION_WORDS,
                  precision);
     weft_err_str(err, "key", "device.precision");
     weft_err_str(err, "value", precision);
-    weft_err_str(err, "allowed", "auto, fp32, int8");
+    weft_err_str(err, "allowed", PRECISION_WORDS);
     return WEFT_CONFIG_INVALID;
 }
 
@@ -141,21 +132,30 @@ static bool is_pocl(const struct ocl *o)
     return strcmp(o->info.platform, "Portable Computing Language") == 0;
 }
 
-/* Sizes and host memory. */
-static enum weft_rc prepare(struct exec_cl *x, struct weft_err *err)
+/* What the kernels are compiled for; the precision is chosen already. */
+static void describe_shape(struct exec_cl *x)
 {
     const struct model_shape *s = &x->model->shape;
-    const struct exec_cl_config *cfg = &x->cfg;
-    struct exec_info *info = &x->base.info;
     x->shape = (struct ops_shape){.n_layer = s->n_layer,
                                   .n_head = s->n_head,
                                   .n_head_kv = s->n_head_kv,
                                   .head_dim = s->head_dim,
-                                  .block_tokens = cfg->block_tokens,
+                                  .block_tokens = x->cfg.block_tokens,
                                   .types = weights_types(x->model),
                                   .end_types = weights_end_types(x->model),
                                   .layer_type = weights_layer_type(x->model),
-                                  .int8 = x->shape.int8};
+                                  .precision = x->shape.precision};
+}
+
+/* Sizes and host memory, which outlive a lost device. The precision is certain by now: blocks' size depends on it. */
+static enum weft_rc size_host(struct exec_cl *x, struct weft_err *err)
+{
+    const struct model_shape *s = &x->model->shape;
+    const struct exec_cl_config *cfg = &x->cfg;
+    struct exec_info *info = &x->base.info;
+    if (x->rows)
+        return WEFT_OK;
+    x->automatic = false;
     info->n_vocab = s->n_vocab;
     info->block_tokens = cfg->block_tokens;
     info->block_bytes = block_bytes(&x->shape);
@@ -181,16 +181,36 @@ static enum weft_rc prepare(struct exec_cl *x, struct weft_err *err)
                : weft_err_nomem(err, "parked blocks", (size_t)info->n_park_slots * info->block_bytes);
 }
 
-/* Where int8 would be slow after all: automatically, then, fp32. */
-static enum weft_rc to_fp32(struct exec_cl *x, struct weft_err *err)
+/* The next best precision for "auto": bf16 where the processor has tiles for it, int8 where it has instructions for that, else
+ * fp32. */
+static enum precision next_precision(enum precision from)
 {
-    batch_deinit(&x->batch);
-    mem_free(x->rows);
-    mem_free(x->park);
-    x->rows = NULL;
-    x->park = NULL;
-    x->automatic = x->shape.int8 = false;
-    return prepare(x, err);
+    int p = from;
+    while (p != PRECISION_FP32 && dot_path_best((enum precision)p) == DOT_PLAIN)
+        p--;
+    return (enum precision)p;
+}
+
+/* How coded products are summed; automatically, in the best precision that is fast here. */
+static void choose_dot_path(struct exec_cl *x, int cache)
+{
+    struct ops_shape *s = &x->shape;
+    s->dot = DOT_PLAIN;
+    while (s->precision != PRECISION_FP32) {
+        tell(x, "trying the processor's instructions");
+        s->dot = dot_path_choose(x->cfg.device, s->precision, cache);
+        if (!x->automatic || s->dot != DOT_PLAIN)
+            return;
+        s->precision = next_precision((enum precision)(s->precision - 1));
+    }
+}
+
+/* The device isn't what the processor's instructions were tried for: plain code, automatically in fp32. */
+static void without_dot_path(struct exec_cl *x)
+{
+    x->shape.dot = DOT_PLAIN;
+    if (x->automatic)
+        x->shape.precision = PRECISION_FP32;
 }
 
 /* Everything on the device, from the model's file. On failure nothing is left. PoCL keeps built kernels
@@ -203,19 +223,18 @@ static enum weft_rc device_up(struct exec_cl *x, struct weft_err *err)
     struct pocl_cache pocl;
     struct builder builder = {0};
     const int cache = cfg->cache_dir ? kernel_cache_open(cfg->cache_dir) : -1;
+    if (x->automatic)
+        x->shape.precision = next_precision(PRECISION_BF16);
     pocl_cache_begin(cfg->cache_dir, cache, &pocl);
     if (pocl.first)
         builder_begin(cfg->device, &x->shape, cache, &builder);
-    if (x->shape.int8) {
-        tell(x, "trying the processor's int8 instructions");
-        x->shape.dot = dot_path_choose(cfg->device, cache);
-    }
+    choose_dot_path(x, cache);
     tell(x, "opening the device");
     enum weft_rc rc = ocl_open(cfg->device, cfg->threads, cfg->profile, &d->ocl, err);
-    if (!rc && !ocl_is_pocl_cpu(&d->ocl))
-        x->shape.dot = DOT_PLAIN; /* the verdict may be of a device that had this name before */
-    if (!rc && x->automatic && x->shape.dot == DOT_PLAIN)
-        rc = to_fp32(x, err);
+    if (!rc && !ocl_is_pocl_cpu(&d->ocl)) /* the verdict may be of a device that had this name before */
+        without_dot_path(x);
+    if (!rc)
+        rc = size_host(x, err);
     if (!rc)
         rc = device_fill(x, cache, err);
     builder_end(&builder, !rc);
@@ -250,7 +269,7 @@ static void describe(struct exec_cl *x)
     struct exec_info *info = &x->base.info;
     snprintf(info->name, sizeof info->name, "%s %s", word, d->type);
     snprintf(info->device, sizeof info->device, "%s", d->name);
-    snprintf(info->precision, sizeof info->precision, "%s", x->shape.int8 ? "int8" : "fp32");
+    snprintf(info->precision, sizeof info->precision, "%s", precision_name(x->shape.precision));
     info->device_bytes = x->device.ocl.allocated;
     info->host_memory = x->device.ocl.host_memory;
 }
@@ -434,10 +453,10 @@ enum weft_rc exec_cl_create(const struct model *model, const struct exec_cl_conf
         rc = weft_err_nomem(err, "executor", sizeof *x);
     if (!rc)
         rc = choose_precision(x, err);
-    if (!rc)
-        rc = prepare(x, err);
-    if (!rc)
+    if (!rc) {
+        describe_shape(x);
         rc = device_up(x, err);
+    }
     if (rc) {
         cl_destroy(&x->base);
         return rc;

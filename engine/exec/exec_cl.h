@@ -20,7 +20,7 @@ enum exec_cl_profile_mode {
 
 struct exec_cl_config {
     const char *device;    /* "auto", an index "0", or part of a device's or platform's name */
-    const char *precision; /* "auto", "fp32", "int8" */
+    const char *precision; /* "auto", "fp32", "int8", "bf16" */
     const char *cache_dir; /* directory for built programs (made 0700 when missing); NULL: no cache */
     uint64_t cache_bytes;  /* how much that directory may hold (kernel_cache.h); 0: no limit */
     uint32_t threads;      /* cores a CPU device may use; 0, or more than it has: all */
@@ -58,7 +58,8 @@ enum weft_rc exec_cl_devices(const char *selection, struct exec_cl_device **list
                              struct weft_err *err);
 
 struct exec_cl_peaks {
-    double fma_gflops, int8_gops, read_gbs; /* int8_gops 0 where no fast path exists */
+    double fma_gflops, int8_gops, bf16_gflops,
+        read_gbs; /* int8 and bf16: 0 unless used, and by special instructions */
 };
 /* Measures the device's own limits (about a second); for bench. */
 enum weft_rc exec_cl_peaks(struct exec *x, struct exec_cl_peaks *out, struct weft_err *err);

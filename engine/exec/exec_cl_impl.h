@@ -26,7 +26,7 @@ struct exec_cl {
     const struct model *model;
     struct exec_cl_config cfg; /* its strings are ours: below */
     char *device_name, *cache_dir;
-    bool automatic; /* precision: int8 if it is fast here, else fp32 */
+    bool automatic; /* the precision isn't settled: the best that is fast on the device */
     struct ops_shape shape;
     struct on_device device;
     struct batch batch;

@@ -17,7 +17,11 @@ enum weft_rc forward_init(struct ocl *o, struct ops *ops, const struct weights *
                         .maxima_at = output_groups * REPACK_ROWS,
                         .logits_stride = round_up(output_groups * REPACK_ROWS + (output_groups + 1) / 2, 16)};
     const uint32_t widest = f.ff_stride > f.heads_stride ? f.ff_stride : f.heads_stride;
-    const size_t codes = ops->shape.int8 ? (widest > f.embd_stride ? widest : f.embd_stride) : 0;
+    const size_t code = ops_code_bytes(ops->shape.precision),
+                 codes = code * (widest > f.embd_stride ? widest : f.embd_stride);
+    const size_t factor = ops->shape.precision == PRECISION_INT8 ? 2 * sizeof(float)
+                          : code                                 ? sizeof(float)
+                                                                 : 0;
     const size_t rows = round_up(b->limits.max_tokens, 16) + OPS_SPARE_ROWS,
                  outputs = round_up(b->limits.max_logits, 16) + OPS_SPARE_ROWS;
     const struct {
@@ -34,12 +38,12 @@ enum weft_rc forward_init(struct ocl *o, struct ops *ops, const struct weights *
         {&f.ff, rows * f.ff_stride * sizeof(float), "feed-forward states", true},
         {&f.picked, outputs * f.embd_stride * sizeof(float), "states for logits", true},
         {&f.logits, outputs * f.logits_stride * sizeof(float), "logits", false},
-        {&f.codes, (rows > outputs ? rows : outputs) * codes, "int8 activations", true},
-        {&f.factors, (rows > outputs ? rows : outputs) * codes / REPACK_INPUTS * 2 * sizeof(float),
-         "scales of int8 activations", true},
-        {&f.ff_codes, codes ? rows * f.ff_stride : 0, "int8 feed-forward states", true},
-        {&f.ff_factors, codes ? rows * f.ff_stride / REPACK_INPUTS * 2 * sizeof(float) : 0,
-         "scales of int8 feed-forward states", true},
+        {&f.codes, (rows > outputs ? rows : outputs) * codes, "coded activations", true},
+        {&f.factors, (rows > outputs ? rows : outputs) * codes / REPACK_INPUTS * factor,
+         "scales of coded activations", true},
+        {&f.ff_codes, rows * f.ff_stride * code, "coded feed-forward states", true},
+        {&f.ff_factors, rows * f.ff_stride / REPACK_INPUTS * factor, "scales of coded feed-forward states",
+         true},
         {&f.tokens, b->limits.max_tokens * sizeof *b->tokens, "tokens", false},
         {&f.tables, b->max_tables * sizeof *b->tables, "block tables", false},
         {&f.decode, b->max_jobs * sizeof *b->decode, "decode jobs", false},
@@ -105,13 +109,13 @@ static enum weft_rc multiply(struct forward *f, struct input *in, enum product p
                              struct weft_err *err)
 {
     const uint32_t tiles = tiles_for(&f->tiles, product, n);
-    if (!ops_takes_int8(f->ops, m))
+    if (!ops_takes_codes(f->ops, m))
         return ops_matmul(f->ops, m, in->x, y, n, mode, tiles, err);
     enum weft_rc rc = WEFT_OK;
     if (!in->quantised)
         rc = ops_quantize(f->ops, in->x, m->n_blocks, &f->codes, &f->factors, n, err);
     in->quantised = true;
-    return rc ? rc : ops_matmul_i8(f->ops, m, &f->codes, &f->factors, y, n, mode, tiles, err);
+    return rc ? rc : ops_matmul_coded(f->ops, m, &f->codes, &f->factors, y, n, mode, tiles, err);
 }
 
 static enum weft_rc run_attention(struct forward *f, const struct batch *b, const struct ops_kv *kv,

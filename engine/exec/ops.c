@@ -38,9 +38,22 @@ static bool is_quantised(enum quant_type type)
     return type == QUANT_Q4_0 || type == QUANT_Q4_1 || type == QUANT_Q8_0;
 }
 
-bool ops_takes_int8(const struct ops *ops, const struct matrix *m)
+/* Whether products with a type of weights take coded activations. */
+static bool is_coded(const struct ops *ops, enum quant_type type)
 {
-    return ops->shape.int8 && is_quantised(m->type);
+    return ops->shape.precision == PRECISION_BF16 ||
+           (ops->shape.precision == PRECISION_INT8 && is_quantised(type));
+}
+
+bool ops_takes_codes(const struct ops *ops, const struct matrix *m)
+{
+    return is_coded(ops, m->type);
+}
+
+size_t ops_code_bytes(enum precision p)
+{
+    static const size_t bytes[PRECISIONS] = {[PRECISION_INT8] = 1, [PRECISION_BF16] = 2};
+    return bytes[p];
 }
 
 /* Appends parts to a program. */
@@ -56,7 +69,6 @@ static void add_parts(struct program_spec *spec, const char *const *parts)
 /* The weights of a type, and products with them: one text of a tile for each size that matmul.cl knows. */
 static void add_weight_parts(const struct ops *ops, size_t which, struct program_spec *spec)
 {
-    const bool int8 = ops->shape.int8 && is_quantised(weight_types[which].type);
     const char *weights[] = {weight_types[which].define, "weights.clh", "embed.cl", NULL};
     const char *const fp32_tiles[] = {"#define TB 1",
                                       "tile_f32.cl",
@@ -79,19 +91,31 @@ static void add_weight_parts(const struct ops *ops, size_t which, struct program
                                 "#undef TB\n#define TB 6",
                                 "tile_i8.cl",
                                 "#undef TB",
+                                ops->shape.dot == DOT_AMX ? "amx.clh" : "#define NO_AMX",
                                 ops->shape.dot == DOT_AMX ? "tile_amx.cl" : "#define NO_AMX",
                                 "matmul.cl",
                                 NULL};
+    const char *bf16_tiles[] = {"#define BF16",
+                                dot_path_define(ops->shape.dot),
+                                "bf16.clh",
+                                "weights_bf16.clh",
+                                ops->shape.dot == DOT_AMX ? "amx.clh" : "#define NO_AMX",
+                                "tile_bf16.cl",
+                                "matmul.cl",
+                                NULL};
     add_parts(spec, weights);
-    add_parts(spec, int8 ? int8_tiles : fp32_tiles);
+    add_parts(spec, !is_coded(ops, weight_types[which].type) ? fp32_tiles
+                    : ops->shape.precision == PRECISION_BF16 ? bf16_tiles
+                                                             : int8_tiles);
 }
 
 /* Everything else, for a model's heads. */
 static void add_layer_parts(const struct ops *ops, struct program_spec *spec)
 {
+    static const char *const coding[PRECISIONS][3] = {
+        [PRECISION_INT8] = {"quantize.cl"}, [PRECISION_BF16] = {"bf16.clh", "round.cl"}};
     static const char *const parts[] = {"attention.clh",
                                         "norm.cl",
-                                        "quantize.cl",
                                         "rope.cl",
                                         "#define TQ 1",
                                         "attention.cl",
@@ -103,7 +127,8 @@ static void add_layer_parts(const struct ops *ops, struct program_spec *spec)
     const size_t n = strlen(spec->options);
     snprintf(spec->options + n, sizeof spec->options - n,
              " -DHEAD_DIM=%u -DGROUP=%u -DBLOCK_TOKENS=%u -DPART=%d%s", s->head_dim, s->n_head / s->n_head_kv,
-             s->block_tokens, OPS_PART, s->int8 ? " -DKV_HALF" : "");
+             s->block_tokens, OPS_PART, s->precision == PRECISION_FP32 ? "" : " -DKV_HALF");
+    add_parts(spec, coding[s->precision]);
     add_parts(spec, parts);
 }
 
@@ -111,7 +136,7 @@ static void add_layer_parts(const struct ops *ops, struct program_spec *spec)
 static enum weft_rc open_weight_program(struct ops *ops, size_t which, int cache_fd, struct weft_err *err)
 {
     const enum quant_type type = weight_types[which].type;
-    const char *function = ops->shape.int8 && is_quantised(type) ? "matmul_i8" : "matmul";
+    const char *function = is_coded(ops, type) ? "matmul_coded" : "matmul";
     struct program_spec spec = {.name = quant_info(type)->name, .parts = {"common.clh"}};
     ops_options(ops->o, &spec);
     add_weight_parts(ops, which, &spec);
@@ -143,7 +168,8 @@ static enum weft_rc open_layer_program(struct ops *ops, int cache_fd, struct wef
     struct program *p;
     enum weft_rc rc = open_program(ops, &spec, cache_fd, &p, err);
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels && !rc; i++)
-        rc = program_kernel(p, kernels[i].function, kernels[i].label, kernels[i].kernel, err);
+        if (kernels[i].kernel != &ops->quantize || ops->shape.precision != PRECISION_FP32)
+            rc = program_kernel(p, kernels[i].function, kernels[i].label, kernels[i].kernel, err);
     return rc;
 }
 
@@ -155,7 +181,8 @@ static bool may_have_crew(const struct ops *ops)
     const struct ops_shape *s = &ops->shape;
     return strcmp(ops->o->info.type, "cpu") == 0 && ops->o->profile != EXEC_CL_PROFILE_KERNELS &&
            s->layer_type != QUANT_TYPE_LIMIT &&
-           (!s->int8 || (is_quantised(s->layer_type) && s->head_dim % REPACK_INPUTS == 0));
+           (s->precision == PRECISION_FP32 ||
+            (is_coded(ops, s->layer_type) && s->head_dim % REPACK_INPUTS == 0));
 #else
     (void)ops;
     return false; /* untried: the counters' order rests on locked instructions */
@@ -279,9 +306,9 @@ enum weft_rc ops_quantize(struct ops *ops, struct rows x, uint32_t n_blocks, con
     return ocl_launch(ops->o, &ops->quantize, n, 1, args, N_ARGS(args), err);
 }
 
-enum weft_rc ops_matmul_i8(struct ops *ops, const struct matrix *m, const struct ocl_buf *codes,
-                           const struct ocl_buf *factors, struct rows y, uint32_t n, enum ops_mode mode,
-                           uint32_t tiles, struct weft_err *err)
+enum weft_rc ops_matmul_coded(struct ops *ops, const struct matrix *m, const struct ocl_buf *codes,
+                              const struct ocl_buf *factors, struct rows y, uint32_t n, enum ops_mode mode,
+                              uint32_t tiles, struct weft_err *err)
 {
     const uint32_t chunk = chunk_of(ops, n, 16); /* as codes' factors are laid out */
     const cl_int y_stride = (cl_int)y.stride, y_at = (cl_int)y.at, n_groups = (cl_int)m->n_groups;
@@ -316,7 +343,7 @@ static uint32_t head_pad(const struct ops_shape *s)
 
 size_t ops_block_bytes(const struct ops_shape *s)
 {
-    const size_t value = s->int8 ? sizeof(cl_half) : sizeof(cl_float);
+    const size_t value = s->precision == PRECISION_FP32 ? sizeof(cl_float) : sizeof(cl_half);
     return (size_t)s->n_layer * s->n_head_kv * head_pad(s) * s->block_tokens * value;
 }
 
@@ -392,8 +419,8 @@ static enum weft_rc prime_types(struct ops *ops, uint64_t types, const struct oc
             continue;
         rc = ops_embed(ops, &m, any, r, 0, err);
         if (!rc)
-            rc = ops_takes_int8(ops, &m) ? ops_matmul_i8(ops, &m, any, any, r, 0, OPS_STORE, 0, err)
-                                         : ops_matmul(ops, &m, r, r, 0, OPS_STORE, 0, err);
+            rc = ops_takes_codes(ops, &m) ? ops_matmul_coded(ops, &m, any, any, r, 0, OPS_STORE, 0, err)
+                                          : ops_matmul(ops, &m, r, r, 0, OPS_STORE, 0, err);
     }
     return rc;
 }
@@ -426,7 +453,7 @@ enum weft_rc ops_prime(struct ops *ops, const struct ocl_buf *any, struct weft_e
     ops->shape.n_head = ops->shape.n_head_kv = 0;
     if (!rc && ops->rmsnorm.kernel)
         rc = ops_rmsnorm(ops, r, any, NULL, r, 0, 1.0f, 0, err);
-    if (!rc && ops->rmsnorm.kernel && shape.int8)
+    if (!rc && ops->rmsnorm.kernel && shape.precision != PRECISION_FP32)
         rc = ops_quantize(ops, r, 0, any, any, 0, err);
     if (!rc && !crew)
         rc = prime_layer(ops, any, err);

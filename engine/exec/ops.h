@@ -26,8 +26,8 @@ struct ops_shape {
     uint64_t types;             /* bit t: weight type t occurs … */
     uint64_t end_types;         /* … in the embedding or the output layer */
     enum quant_type layer_type; /* of all the layers' matrices; QUANT_TYPE_LIMIT where they differ */
-    bool int8;         /* products with quantised weights take int8 activations, and the KV cache float16 */
-    enum dot_path dot; /* how they are summed */
+    enum precision precision;
+    enum dot_path dot; /* how products with coded activations are summed */
 };
 
 struct ops {
@@ -35,7 +35,7 @@ struct ops {
     struct ops_shape shape;
     struct program programs[OPS_PROGRAMS_MAX];
     unsigned n_programs;
-    struct ocl_kernel matmul[QUANT_TYPE_LIMIT]; /* matmul_i8 where ops_takes_int8 */
+    struct ocl_kernel matmul[QUANT_TYPE_LIMIT]; /* matmul_coded where ops_takes_codes */
     struct ocl_kernel embed[QUANT_TYPE_LIMIT];
     struct ocl_kernel quantize, rmsnorm, rope_store, attention_decode, attention_prefill, attention_merge;
     struct ocl_kernel
@@ -83,14 +83,17 @@ enum ops_mode { OPS_STORE, OPS_ADD, OPS_SILU_MUL, OPS_LOGITS }; /* kernels/matmu
 enum weft_rc ops_matmul(struct ops *ops, const struct matrix *m, struct rows x, struct rows y, uint32_t n,
                         enum ops_mode mode, uint32_t tiles, struct weft_err *err);
 
-/* Whether products with m take int8 activations: ops_matmul_i8 instead of ops_matmul. */
-bool ops_takes_int8(const struct ops *ops, const struct matrix *m);
-/* Codes of n rows of n_blocks × 32 values: xq has 32 bytes a block, factors 8 (kernels/quantize.cl). */
+/* Whether products with m take coded activations: ops_matmul_coded instead of ops_matmul. */
+bool ops_takes_codes(const struct ops *ops, const struct matrix *m);
+/* Bytes that a value takes in codes; 0: there are none. */
+size_t ops_code_bytes(enum precision p);
+/* Codes of n rows of n_blocks × 32 values: in int8 xq has 32 bytes a block and factors 8 (kernels/quantize.cl); in bf16 xq
+ * has 64, for rows in sixteens, and factors aren't used (kernels/round.cl). */
 enum weft_rc ops_quantize(struct ops *ops, struct rows x, uint32_t n_blocks, const struct ocl_buf *xq,
                           const struct ocl_buf *factors, uint32_t n, struct weft_err *err);
-enum weft_rc ops_matmul_i8(struct ops *ops, const struct matrix *m, const struct ocl_buf *xq,
-                           const struct ocl_buf *factors, struct rows y, uint32_t n, enum ops_mode mode,
-                           uint32_t tiles, struct weft_err *err);
+enum weft_rc ops_matmul_coded(struct ops *ops, const struct matrix *m, const struct ocl_buf *xq,
+                              const struct ocl_buf *factors, struct rows y, uint32_t n, enum ops_mode mode,
+                              uint32_t tiles, struct weft_err *err);
 
 /* y[i] = normalised x[rows[i]] × w; rows NULL: x[i]. */
 enum weft_rc ops_rmsnorm(struct ops *ops, struct rows x, const struct ocl_buf *w, const struct ocl_buf *rows,

@@ -5,6 +5,7 @@
 enum {
     ITEMS = 1024,      /* work-items: enough for any number of cores to share evenly */
     INT8_STEPS = 4096, /* of 12 vectors of 64 products each */
+    BF16_STEPS = 1024, /* of 4 tiles each */
     FMA_STEPS = 4096,  /* of 16 vectors of 16 lanes each */
     READ_VECTORS =
         4096,   /* of 64 bytes, by each work-item: 256 MiB in all, beyond any cache of the second level */
@@ -30,29 +31,51 @@ static enum weft_rc best_time(struct ocl *o, const struct ocl_kernel *k, const s
     return WEFT_OK;
 }
 
-/* 0 stays where int8 products aren't summed by special instructions. */
-static enum weft_rc measure_int8(struct exec_cl *x, const struct ocl_buf *sink, double *gops,
-                                 struct weft_err *err)
+/* The peak of products by special instructions, in the precision that is used; 0 stays where there are none. */
+static enum weft_rc measure_dot(struct exec_cl *x, const struct ocl_buf *sink, struct exec_cl_peaks *out,
+                                struct weft_err *err)
 {
     struct ocl *o = &x->device.ocl;
     struct program program = {0};
     struct ocl_kernel kernel = {0};
-    const cl_int steps = INT8_STEPS, value = 0x01020304;
-    const struct ocl_arg args[] = {OCL_BUF(sink), OCL_ARG(steps), OCL_ARG(value)};
+    const cl_int int8_steps = INT8_STEPS, bf16_steps = BF16_STEPS, value = 0x01020304;
+    const struct {
+        const char *kernel;
+        const char *parts[2];
+        struct ocl_arg args[3];
+        unsigned n_args;
+        double operations; /* of a work-item */
+        double *to;
+    } all[PRECISIONS] =
+        {
+            [PRECISION_INT8] = {"peak_int8",
+                                {"dot.clh", "peak_int8.cl"},
+                                {OCL_BUF(sink), OCL_ARG(int8_steps), OCL_ARG(value)},
+                                3,
+                                2.0 * 64 * 12 * INT8_STEPS,
+                                &out->int8_gops},
+            [PRECISION_BF16] = {"peak_bf16",
+                                {"amx.clh", "peak_bf16.cl"},
+                                {OCL_BUF(sink), OCL_ARG(bf16_steps)},
+                                2,
+                                2.0 * 16 * 16 * 32 * 4 * BF16_STEPS,
+                                &out->bf16_gflops},
+        },
+      *peak = &all[x->shape.precision];
     double seconds = 0;
-    if (!x->shape.int8 || x->shape.dot == DOT_PLAIN)
+    if (x->shape.precision == PRECISION_FP32 || x->shape.dot == DOT_PLAIN)
         return WEFT_OK;
     struct program_spec spec = {
-        .name = "peaks, int8",
-        .parts = {"common.clh", dot_path_define(x->shape.dot), "dot.clh", "peak_int8.cl"}};
+        .name = peak->kernel,
+        .parts = {"common.clh", dot_path_define(x->shape.dot), peak->parts[0], peak->parts[1]}};
     ops_options(o, &spec);
     enum weft_rc rc = program_open(o, &spec, -1, &program, err);
     if (!rc)
-        rc = program_kernel(&program, "peak_int8", "peak_int8", &kernel, err);
+        rc = program_kernel(&program, peak->kernel, peak->kernel, &kernel, err);
     if (!rc)
-        rc = best_time(o, &kernel, args, 3, &seconds, err);
+        rc = best_time(o, &kernel, peak->args, peak->n_args, &seconds, err);
     if (!rc)
-        *gops = 2.0 * 64 * 12 * INT8_STEPS * ITEMS / seconds / 1e9;
+        *peak->to = peak->operations * ITEMS / seconds / 1e9;
     program_kernel_free(&kernel);
     program_close(&program);
     return rc;
@@ -94,7 +117,7 @@ enum weft_rc exec_cl_peaks(struct exec *base, struct exec_cl_peaks *out, struct 
     if (!rc)
         out->read_gbs = (double)source.bytes / seconds / 1e9;
     if (!rc)
-        rc = measure_int8(x, &sink, &out->int8_gops, err);
+        rc = measure_dot(x, &sink, out, err);
     ocl_profile_reset(o);
     ocl_buf_free(o, &source);
     ocl_buf_free(o, &sink);

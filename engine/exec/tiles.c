@@ -48,11 +48,13 @@ uint32_t tiles_pack(const struct tiles *t, uint32_t n_tokens, uint32_t n_rows)
     return packed;
 }
 
-unsigned tiles_variants(bool int8, enum dot_path dot, uint8_t out[TILES_VARIANTS_MAX])
+unsigned tiles_variants(enum precision precision, enum dot_path dot, uint8_t out[TILES_VARIANTS_MAX])
 {
     static const uint8_t all[TILES_VARIANTS_MAX] = {TILES_RULE, TILES_SHORT, TILES_AMX, TILES_NO_AMX,
                                                     TILES_NO_AMX | TILES_SHORT};
-    const unsigned n = int8 && dot == DOT_AMX ? TILES_VARIANTS_MAX : 2;
+    const unsigned n = precision == PRECISION_BF16                     ? 1
+                       : precision == PRECISION_INT8 && dot == DOT_AMX ? TILES_VARIANTS_MAX
+                                                                       : 2;
     memcpy(out, all, n);
     return n;
 }

@@ -41,7 +41,7 @@ uint8_t tiles_for(const struct tiles *t, enum product p, uint32_t n);
 uint32_t tiles_pack(const struct tiles *t, uint32_t n_tokens, uint32_t n_rows);
 
 /* Variants that differ for this precision and way to sum, TILES_RULE first; returns how many. */
-unsigned tiles_variants(bool int8, enum dot_path dot, uint8_t out[TILES_VARIANTS_MAX]);
+unsigned tiles_variants(enum precision precision, enum dot_path dot, uint8_t out[TILES_VARIANTS_MAX]);
 /* Whether a time beats another by enough to be more than noise: 3 %. */
 bool tiles_faster(int64_t time, int64_t than);
 /* Which of n variants: of those that may be taken and are faster than the first, the fastest; else the first. times: any unit, 0

@@ -120,8 +120,8 @@ static enum weft_rc launch(struct trial *t, const struct trial_run *r, const str
     const struct rows x = {&t->x, m->n_blocks * REPACK_INPUTS, 0}, y = {&t->y, stride, 0};
     if (t->crew->n && (r->product != PRODUCT_LOGITS || t->crew->makes_logits))
         return crew_product(t->crew, t->f, &t->by_crew, err);
-    return ops_takes_int8(ops, m)
-               ? ops_matmul_i8(ops, m, &t->codes, &t->factors, y, r->n_tokens, OPS_LOGITS, r->tiles, err)
+    return ops_takes_codes(ops, m)
+               ? ops_matmul_coded(ops, m, &t->codes, &t->factors, y, r->n_tokens, OPS_LOGITS, r->tiles, err)
                : ops_matmul(ops, m, x, y, r->n_tokens, OPS_LOGITS, r->tiles, err);
 }
 

@@ -68,7 +68,7 @@ static void file_name(struct tuner *t)
     const char *words[] = {o->info.platform, o->platform_version, o->info.name, o->info.version,
                            o->info.driver};
     const uint32_t numbers[] = {
-        o->info.compute_units, ops->shape.int8, ops->shape.dot, t->f->w->n_layer, t->crew->n,
+        o->info.compute_units, ops->shape.precision, ops->shape.dot, t->f->w->n_layer, t->crew->n,
         t->max_tokens,         t->max_rows};
     uint64_t h = fnv1a64(FNV1A64_INIT, numbers, sizeof numbers);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
@@ -86,8 +86,11 @@ static void file_name(struct tuner *t)
 struct tuner *tuner_create(struct forward *f, const struct crew *crew, const struct batch_limits *limits,
                            const char *cache_dir, int dir_fd)
 {
-    struct tuner *t = mem_calloc(1, sizeof *t);
+    uint8_t variants[TILES_VARIANTS_MAX];
     char text[160];
+    if (tiles_variants(f->ops->shape.precision, f->ops->shape.dot, variants) < 2)
+        return NULL;
+    struct tuner *t = mem_calloc(1, sizeof *t);
     if (!t)
         return NULL;
     *t = (struct tuner){.f = f,
@@ -95,7 +98,7 @@ struct tuner *tuner_create(struct forward *f, const struct crew *crew, const str
                         .cache_dir = cache_dir,
                         .max_tokens = limits->max_tokens,
                         .max_rows = limits->max_logits};
-    t->n_variants = tiles_variants(f->ops->shape.int8, f->ops->shape.dot, t->variants);
+    t->n_variants = tiles_variants(f->ops->shape.precision, f->ops->shape.dot, t->variants);
     for (unsigned v = 0; v < t->n_variants; v++)
         t->sound[v] = true;
     file_name(t);

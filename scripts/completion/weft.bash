@@ -24,7 +24,7 @@ _weft() {
         fi
     done
     case $prev in
-    --precision) COMPREPLY=($(compgen -W 'auto fp32 int8' -- "$cur")); return ;;
+    --precision) COMPREPLY=($(compgen -W 'auto fp32 int8 bf16' -- "$cur")); return ;;
     --priority) COMPREPLY=($(compgen -W 'critical high normal low' -- "$cur")); return ;;
     --log-level) COMPREPLY=($(compgen -W 'error warn info debug' -- "$cur")); return ;;
     --model | -m)

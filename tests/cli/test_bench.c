@@ -43,10 +43,11 @@ static void figures_are_complete_and_consistent(void **state)
     json_t *b = cli_json(&rig), *peaks = json_object_get(b, "peaks"), *rows = json_object_get(b, "rows");
     assert_true(json_is_string(json_object_get(b, "device")));
     assert_true(json_is_string(json_object_get(b, "model")));
-    assert_non_null(strstr("fp32 int8", json_string_value(json_object_get(b, "precision"))));
+    assert_non_null(strstr("fp32 int8 bf16", json_string_value(json_object_get(b, "precision"))));
     assert_true(number(peaks, "fma_gflops") > 0.1);
     assert_true(number(peaks, "read_gbs") > 0.1);
     number(peaks, "int8_gops");
+    number(peaks, "bf16_gflops");
     assert_int_equal(json_array_size(rows), 2);
     for (size_t i = 0; i < 2; i++) {
         json_t *r = json_array_get(rows, i);

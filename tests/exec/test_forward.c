@@ -11,6 +11,7 @@
 #include "engine/exec/dot.h"
 #include "engine/exec/ocl.h"
 #include "tests/support/ref_forward.h"
+#include "tests/support/ways.h"
 
 /* tolerance: of the largest logit. */
 static void against_reference(const struct gguf_tiny *tiny, uint32_t block_tokens, uint32_t n,
@@ -50,6 +51,7 @@ static void every_weight_type_agrees_with_plain_c(void **state)
         tiny.output_type = types[(i + 1) % (sizeof types / sizeof *types)];
         tiny.tied = i % 2 == 0;
         against_reference(&tiny, 16, 40, "int8", 0.05);
+        against_reference(&tiny, 16, 40, "bf16", 0.03);
         against_reference(&tiny, 16, 40, "fp32", 2e-5);
     }
 }
@@ -134,8 +136,7 @@ static void wrong_settings_are_refused(void **state)
     close_all(&f);
 }
 
-/* Every way to sum int8 products that may be used here gives the plain way's bits. What may be was found out in a
- * child, when the first int8 executor was made. */
+/* Every way to sum coded products that may be used here gives the plain way's bits. */
 static void ways_to_sum_agree(void **state)
 {
     struct weft_err err = {0};
@@ -143,21 +144,23 @@ static void ways_to_sum_agree(void **state)
     (void)state;
     if (ocl_open("auto", 0, false, &o, &err))
         fail_msg("%s", err.message);
-    for (int p = dot_path_choose("auto", -1); p >= DOT_PLAIN; p--)
-        assert_true(dot_path_agrees(&o, (enum dot_path)p));
+    for (unsigned precision = PRECISION_FP32 + 1; precision < PRECISIONS; precision++) {
+        const enum precision name = (enum precision)precision;
+        for (int p = dot_path_choose("auto", name, -1); p >= DOT_PLAIN; p--)
+            if (dot_path_supported(name, (enum dot_path)p))
+                assert_true(dot_path_agrees(&o, name, (enum dot_path)p));
+    }
     ocl_close(&o);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        /* The first makes int8 executors: their choice of instructions is made in a child, before this process uses
-         * OpenCL. */
         cmocka_unit_test(every_weight_type_agrees_with_plain_c),
         cmocka_unit_test(odd_shapes_agree_with_plain_c),
         cmocka_unit_test(ways_to_sum_agree),
         cmocka_unit_test(wrong_settings_are_refused),
         cmocka_unit_test(failed_creation_leaves_nothing),
     };
-    return cmocka_run_group_tests_name("forward", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("forward", tests, choose_ways, NULL);
 }

@@ -7,6 +7,7 @@
 #include "fixture.h"
 
 #include "engine/exec/ocl.h"
+#include "tests/support/ways.h"
 
 /* A long sequence, so that attention has several parts, and what it gave alone, token by token. */
 enum { LONG = 600 };
@@ -43,6 +44,16 @@ static int open_long_fp32(void **state)
 static int open_long_int8(void **state)
 {
     return open_long_as(state, "int8", 2);
+}
+
+static int open_long_bf16(void **state)
+{
+    return open_long_as(state, "bf16", 2);
+}
+
+static int open_long_bf16_launches(void **state)
+{
+    return open_long_as(state, "bf16", 4);
 }
 
 static int open_long_int8_launches(void **state)
@@ -326,8 +337,11 @@ int main(void)
         cmocka_unit_test(failed_calls_are_reported_and_recovered),
         cmocka_unit_test(a_lost_device_is_made_anew),
     };
-    /* int8 first: its choice of instructions is made in a child, before this process uses OpenCL. */
-    return cmocka_run_group_tests_name("invariance, int8", tests, open_long_int8, close_long) +
+    choose_ways(NULL);
+    return cmocka_run_group_tests_name("invariance, bf16", tests, open_long_bf16, close_long) +
+           cmocka_run_group_tests_name("invariance, bf16, single launches", tests, open_long_bf16_launches,
+                                       close_long) +
+           cmocka_run_group_tests_name("invariance, int8", tests, open_long_int8, close_long) +
            cmocka_run_group_tests_name("invariance, int8, single launches", tests, open_long_int8_launches,
                                        close_long) +
            cmocka_run_group_tests_name("invariance, fp32", tests, open_long_fp32, close_long);

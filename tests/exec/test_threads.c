@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "tests/exec/fixture.h"
+#include "tests/support/ways.h"
 
 enum { N_IDS = 60, CHUNK = 16 };
 
@@ -44,10 +45,10 @@ static void the_number_of_cores_changes_no_bit(void **state)
 
 int main(void)
 {
-    /* int8 first: its choice of instructions is made in a child, before this process uses OpenCL. */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(the_number_of_cores_changes_no_bit, (void *)"int8"),
+        cmocka_unit_test_prestate(the_number_of_cores_changes_no_bit, (void *)"bf16"),
         cmocka_unit_test_prestate(the_number_of_cores_changes_no_bit, (void *)"fp32"),
     };
-    return cmocka_run_group_tests_name("threads", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("threads", tests, choose_ways, NULL);
 }

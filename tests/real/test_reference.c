@@ -15,6 +15,7 @@
 #include <jansson.h>
 
 #include "engine/exec/exec_cl.h"
+#include "tests/support/ways.h"
 
 enum { MAX_IDS = 2048, BLOCK_TOKENS = 16, N_BLOCKS = 256, MAX_TOKENS = 256 };
 
@@ -75,15 +76,25 @@ static int open_fp32(void **state)
     return failed;
 }
 
-/* Within 1 % of the reference's. */
-static int open_int8(void **state)
+/* Within a share of the reference's. */
+static int open_coded(void **state, const char *precision, double share)
 {
-    int failed = open_as(state, "int8");
+    int failed = open_as(state, precision);
     if (!failed)
         ((struct world *)*state)->nll_tolerance =
-            0.01 * json_number_value(json_object_get(
-                       json_object_get(((struct world *)*state)->reference, "text"), "mean_nll"));
+            share * json_number_value(json_object_get(
+                        json_object_get(((struct world *)*state)->reference, "text"), "mean_nll"));
     return failed;
+}
+
+static int open_int8(void **state)
+{
+    return open_coded(state, "int8", 0.01);
+}
+
+static int open_bf16(void **state)
+{
+    return open_coded(state, "bf16", 0.002);
 }
 
 static int close_world(void **state)
@@ -178,6 +189,8 @@ static void likelihood_of_a_text(void **state)
             total += exp((double)l[v] - top);
         sum += top + log(total) - (double)l[ids[i + 1]];
     }
+    print_message("%s: mean nll %.6f, reference %.6f\n", w->x->info.precision, sum / (n - 1),
+                  json_number_value(json_object_get(text, "mean_nll")));
     if (!(fabs(sum / (n - 1) - json_number_value(json_object_get(text, "mean_nll"))) <= w->nll_tolerance))
         fail_msg("mean nll %.6f, reference %.6f", sum / (n - 1),
                  json_number_value(json_object_get(text, "mean_nll")));
@@ -189,10 +202,11 @@ int main(void)
         cmocka_unit_test(first_logits_and_greedy_ids),
         cmocka_unit_test(likelihood_of_a_text),
     };
-    const struct CMUnitTest int8_tests[] = {
+    const struct CMUnitTest coded_tests[] = {
         cmocka_unit_test(likelihood_of_a_text),
     };
-    /* int8 first: its choice of instructions is made in a child, before this process uses OpenCL. */
-    int failed = cmocka_run_group_tests_name("reference, int8", int8_tests, open_int8, close_world);
+    choose_ways(NULL);
+    int failed = cmocka_run_group_tests_name("reference, int8", coded_tests, open_int8, close_world) +
+                 cmocka_run_group_tests_name("reference, bf16", coded_tests, open_bf16, close_world);
     return failed + cmocka_run_group_tests_name("reference, fp32", tests, open_fp32, close_world);
 }

@@ -13,6 +13,7 @@
 
 #include "engine/base/clock.h"
 #include "tests/support/real_rig.h"
+#include "tests/support/ways.h"
 
 static const char *name_of(char *id, const char *what, uint32_t i)
 {
@@ -544,7 +545,9 @@ int main(void)
         cmocka_unit_test(forks_copy_on_write),
         cmocka_unit_test(critical_amid_sixteen_low),
     };
-    const struct CMUnitTest int8[] = {cmocka_unit_test(point_17_one_output)};
+    const struct CMUnitTest one[] = {cmocka_unit_test(point_17_one_output)};
+    choose_ways(NULL);
     return cmocka_run_group_tests(tests, real_open_device, real_close_device) +
-           cmocka_run_group_tests_name("int8", int8, real_open_device_int8, real_close_device);
+           cmocka_run_group_tests_name("int8", one, real_open_device_int8, real_close_device) +
+           cmocka_run_group_tests_name("bf16", one, real_open_device_bf16, real_close_device);
 }

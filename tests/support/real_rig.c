@@ -48,6 +48,12 @@ int real_open_device_int8(void **state)
     return open_device("int8");
 }
 
+int real_open_device_bf16(void **state)
+{
+    (void)state;
+    return open_device("bf16");
+}
+
 int real_close_device(void **state)
 {
     (void)state;

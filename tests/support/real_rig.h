@@ -66,10 +66,11 @@ struct real {
     int64_t sched_ns; /* spent in scheduling */
 };
 
-/* Group fixtures: the model and its executor, in the precision that users get ("auto") or in int8. They fail with a word
+/* Group fixtures: the model and its executor, in the precision that users get ("auto") or in another. They fail with a word
  * about what is missing. */
 int real_open_device(void **state);
 int real_open_device_int8(void **state);
+int real_open_device_bf16(void **state);
 int real_close_device(void **state);
 
 /* A new rig: 16 sequences, 256 tokens a step, no preemption, no prefix cache. The pool is REAL_BLOCKS blocks. */
