@@ -21,7 +21,8 @@ struct ahead {
 
 #ifdef DOT_AMX
 #define PANEL 9  /* blocks of both groups: as many as stay in the nearest cache beside activations */
-#define SLOTS 16 /* places for decoded blocks: more than PANEL + LAG, a power of 2 */
+#define SLOTS 16 /* places for decoded blocks: a power of 2, more than PANEL */
+#define RING  4  /* of which as many are used where nothing is multiplied again: a power of 2, more than LAG */
 #define LAG   2  /* blocks decoded before the first is multiplied: a tile isn't loaded from stores still under way */
 
 /* Tile registers: 0 … 3 sums, of tokens × groups (0 0, 0 1, 1 0, 1 1); 4, 5 activations, `n` of 16 tokens; 6, 7 weights. */
@@ -37,11 +38,12 @@ AMX_FUNCTION void amx_begin(int n)
 #define SUMS_LOAD(T, p)  __builtin_ia32_tileloadd64(T, (const __private void *)(p), 64)
 #define SUMS_STORE(T, p) __builtin_ia32_tilestored64(T, (__private void *)(p), 64)
 
-/* What a panel is: n blocks of one or both groups, decoded block by block to slots; onto: sums go on from `out`. */
+/* What a panel is: n blocks of one or both groups, decoded block by block to slots, of which places + 1 are used; onto: sums go
+ * on from `out`. */
 struct panel {
     __global const word_t *w;
     __global const ushort16 *scales;
-    int step, n;
+    int step, n, places;
     bool onto;
 };
 
@@ -74,44 +76,64 @@ inline AMX_TARGET void sums_end(bool both, bool two, float16 *out)
         SUMS_STORE(3, out + TILE_MAX + 16);
 }
 
-/* Block b's products; a: activations of 16 tokens, `second` bytes on those of 16 more. */
-#define MULTIPLY(b)                                                                                          \
+/* Block b's operands; a: activations of 16 tokens, `second` bytes on those of 16 more. */
+#define LOAD(b)                                                                                              \
     do {                                                                                                     \
         __builtin_ia32_tileloadd64(4, PLAIN(a + (size_t)(b) * 1024), 64);                                    \
-        __builtin_ia32_tileloadd64(6, (const __private void *)slots[0][(b) % SLOTS], 64);                    \
-        __builtin_ia32_tdpbf16ps(0, 4, 6);                                                                   \
-        if (both) {                                                                                          \
-            __builtin_ia32_tileloadd64(7, (const __private void *)slots[1][(b) % SLOTS], 64);                \
-            __builtin_ia32_tdpbf16ps(1, 4, 7);                                                               \
-        }                                                                                                    \
-        if (two) {                                                                                           \
+        if (two)                                                                                             \
             __builtin_ia32_tileloadd64(5, PLAIN(a + second + (size_t)(b) * 1024), 64);                       \
-            __builtin_ia32_tdpbf16ps(2, 5, 6);                                                               \
-            if (both)                                                                                        \
-                __builtin_ia32_tdpbf16ps(3, 5, 7);                                                           \
-        }                                                                                                    \
+        __builtin_ia32_tileloadd64(6, (const __private void *)slots[0][(b)&places], 64);                     \
+        if (both)                                                                                            \
+            __builtin_ia32_tileloadd64(7, (const __private void *)slots[1][(b)&places], 64);                 \
     } while (0)
 
-/* Decodes a panel while it multiplies its blocks by up to 32 tokens. */
+/* Products of what was loaded, by 16 tokens, and by 16 more. */
+#define MULTIPLY()                                                                                           \
+    do {                                                                                                     \
+        __builtin_ia32_tdpbf16ps(0, 4, 6);                                                                   \
+        if (both)                                                                                            \
+            __builtin_ia32_tdpbf16ps(1, 4, 7);                                                               \
+    } while (0)
+#define MULTIPLY_SECOND()                                                                                    \
+    do {                                                                                                     \
+        __builtin_ia32_tdpbf16ps(2, 5, 6);                                                                   \
+        if (both)                                                                                            \
+            __builtin_ia32_tdpbf16ps(3, 5, 7);                                                               \
+    } while (0)
+
+/* Block b of a group into its slot, asking for the same block of the next pair. */
+inline AMX_TARGET __attribute__((always_inline)) void decode(const struct panel *p, int g, int b, struct ahead next,
+                                                             uint16 *slot)
+{
+    const int weights = BLOCK_WORDS * sizeof(word_t), scales = BLOCK_SCALES * sizeof(ushort16);
+    const size_t block = (size_t)g * p->step + b;
+    UNROLL for (int line = 0; line < weights; line += 64) PREFETCH_FAR(next.w + block * weights + line);
+    if (scales)
+        PREFETCH_FAR(next.scales + block * scales);
+    weight_pairs(p->w + block * BLOCK_WORDS, block_scales(p->scales + block * BLOCK_SCALES), slot);
+}
+
+/*
+ * Decodes a panel while it multiplies its blocks by up to 32 tokens: each loaded before the next but one is decoded, so that tile
+ * instructions, which take long and little of the rest, run beside the decoding.
+ */
 AMX_FUNCTION void amx_decode(const struct panel *p, __global const char *a, size_t second, bool two, struct ahead next,
                              uint16 slots[2][SLOTS][16], float16 *out)
 {
     const bool both = p->step;
-    const int weights = BLOCK_WORDS * sizeof(word_t), scales = BLOCK_SCALES * sizeof(ushort16);
+    const int places = p->places, n = p->n;
     sums_begin(p->onto, both, two, out);
-    for (int b = 0; b < p->n + LAG; b++) {
-        if (b < p->n)
-            for (int g = 0; g <= both; g++) {
-                const size_t block = (size_t)g * p->step + b;
-                for (int line = 0; line < weights; line += 64)
-                    PREFETCH_FAR(next.w + block * weights + line);
-                if (scales)
-                    PREFETCH_FAR(next.scales + block * scales);
-                weight_pairs(p->w + block * BLOCK_WORDS, block_scales(p->scales + block * BLOCK_SCALES),
-                             slots[g][b % SLOTS]);
-            }
+    for (int b = 0; b < n + LAG; b++) {
         if (b >= LAG)
-            MULTIPLY(b - LAG);
+            LOAD(b - LAG);
+        if (b < n)
+            decode(p, 0, b, next, slots[0][b & places]);
+        if (b >= LAG)
+            MULTIPLY();
+        if (b < n && both)
+            decode(p, 1, b, next, slots[1][b & places]);
+        if (b >= LAG && two)
+            MULTIPLY_SECOND();
     }
     sums_end(both, two, out);
 }
@@ -121,9 +143,14 @@ AMX_FUNCTION void amx_multiply(const struct panel *p, __global const char *a, si
                                uint16 slots[2][SLOTS][16], float16 *out)
 {
     const bool both = p->step;
+    const int places = p->places;
     sums_begin(p->onto, both, two, out);
-    for (int b = 0; b < p->n; b++)
-        MULTIPLY(b);
+    for (int b = 0; b < p->n; b++) {
+        LOAD(b);
+        MULTIPLY();
+        if (two)
+            MULTIPLY_SECOND();
+    }
     sums_end(both, two, out);
 }
 
@@ -136,7 +163,7 @@ void tile_bf16(__global const word_t *w, __global const ushort16 *scales, int st
     const size_t second = (size_t)n_blocks * 1024;
     for (int b = 0; b < n_blocks; b += size) {
         const struct panel p = {w + (size_t)b * BLOCK_WORDS, scales + (size_t)b * BLOCK_SCALES, step,
-                                min(size, n_blocks - b), b > 0};
+                                min(size, n_blocks - b), (n_tokens <= 32 ? RING : SLOTS) - 1, b > 0};
         const struct ahead ahead = {next.w + (size_t)b * BLOCK_WORDS * sizeof(word_t),
                                     next.scales + (size_t)b * BLOCK_SCALES * sizeof(ushort16)};
         for (int t = 0; t < n_tokens; t += 32) {
