@@ -96,66 +96,71 @@ inline void VARIANT(tile16, TQ)(struct VARIANT(rows, TQ) * s, const struct atten
 #endif
 }
 
-NOINLINE void VARIANT(attend, TQ)(const struct attention *a, int head, int job_at)
+/* Heads head … head + n_heads - 1 of a job, at most HEADS_AT_ONCE: tile by tile, as their K and V lie together. */
+NOINLINE void VARIANT(attend, TQ)(const struct attention *a, int head, int n_heads, int job_at)
 {
-    enum { ROWS = TQ * GROUP };
+    enum { ROWS = TQ * GROUP, HEADS = TQ == 1 ? HEADS_AT_ONCE : 1 };
     const int8 job = a->jobs[job_at];
-    const size_t block_stride = (size_t)a->n_layer * a->n_kv * PLANE;
+    const size_t block_stride = (size_t)a->n_layer * 2 * a->n_kv * PLANE;
     __global const int *table = a->tables + job.s3;
     const int last = job.s2 + job.s1 - 1;
-    __global const kv_t *k_cache = a->k_cache + plane_at(0, a->layer, a->n_layer, head, a->n_kv);
-    __global const kv_t *v_cache = a->v_cache + plane_at(0, a->layer, a->n_layer, head, a->n_kv);
+    __global const kv_t *k_cache = a->cache + plane_at(0, a->layer, a->n_layer, head, a->n_kv);
+    __global const kv_t *v_cache = k_cache + (size_t)a->n_kv * PLANE;
     __global const float *q = a->q + (size_t)job.s0 * a->q_stride + head * GROUP * HEAD_DIM;
 
-    float16 total[ROWS][HEAD_VECS];
-    float total_max[ROWS], total_sum[ROWS];
+    float16 total[HEADS][ROWS][HEAD_VECS];
+    float total_max[HEADS][ROWS], total_sum[HEADS][ROWS];
     for (int part = job.s4; part < job.s4 + job.s5; part++) {
-        struct VARIANT(rows, TQ) s;
-        UNROLL for (int r = 0; r < ROWS; r++)
-        {
-            s.max[r] = MASKED;
-            s.sum[r] = (float16)(0.0f);
-            UNROLL for (int j = 0; j < HEAD_VECS; j++) s.acc[r][j] = (float16)(0.0f);
-        }
+        struct VARIANT(rows, TQ) s[HEADS];
+        for (int h = 0; h < n_heads; h++)
+            UNROLL for (int r = 0; r < ROWS; r++)
+            {
+                s[h].max[r] = MASKED;
+                s[h].sum[r] = (float16)(0.0f);
+                UNROLL for (int j = 0; j < HEAD_VECS; j++) s[h].acc[r][j] = (float16)(0.0f);
+            }
         const int end = min((part + 1) * PART, last + 1);
         for (int p = part * PART; p < end; p += 16)
-            VARIANT(tile16, TQ)(&s, a, job.s2, p, end, last, q, table, k_cache, v_cache, block_stride);
-        for (int r = 0; r < ROWS; r++) {
-            if (part == job.s4) {
-                total_max[r] = s.max[r];
-                total_sum[r] = sum16(s.sum[r]);
-                for (int j = 0; j < HEAD_VECS; j++)
-                    total[r][j] = s.acc[r][j];
+            for (int h = 0; h < n_heads; h++)
+                VARIANT(tile16, TQ)(&s[h], a, job.s2, p, end, last, q + h * GROUP * HEAD_DIM, table,
+                                    k_cache + h * PLANE, v_cache + h * PLANE, block_stride);
+        for (int h = 0; h < n_heads; h++)
+            for (int r = 0; r < ROWS; r++) {
+                if (part == job.s4) {
+                    total_max[h][r] = s[h].max[r];
+                    total_sum[h][r] = sum16(s[h].sum[r]);
+                    for (int j = 0; j < HEAD_VECS; j++)
+                        total[h][r][j] = s[h].acc[r][j];
+                } else {
+                    merge_row(&total_max[h][r], &total_sum[h][r], total[h][r], s[h].max[r], sum16(s[h].sum[r]),
+                              s[h].acc[r]);
+                }
+            }
+    }
+    for (int h = 0; h < n_heads; h++)
+        for (int r = 0; r < job.s1 * GROUP; r++) {
+            if (job.s6 < 0) {
+                store_row(a->out + (size_t)(job.s0 + r / GROUP) * a->q_stride +
+                              ((head + h) * GROUP + r % GROUP) * HEAD_DIM,
+                          total[h][r], total_sum[h][r]);
             } else {
-                merge_row(&total_max[r], &total_sum[r], total[r], s.max[r], sum16(s.sum[r]), s.acc[r]);
+                __global float *to =
+                    a->partials + ((size_t)job.s6 * a->n_kv + head + h) * GROUP * PARTIAL + r * PARTIAL;
+                for (int j = 0; j < HEAD_VECS; j++)
+                    vstore16(total[h][r][j], j, to);
+                to[HEAD_PAD] = total_max[h][r];
+                to[HEAD_PAD + 1] = total_sum[h][r];
             }
         }
-    }
-    for (int r = 0; r < job.s1 * GROUP; r++) {
-        if (job.s6 < 0) {
-            store_row(a->out + (size_t)(job.s0 + r / GROUP) * a->q_stride +
-                          (head * GROUP + r % GROUP) * HEAD_DIM,
-                      total[r], total_sum[r]);
-        } else {
-            __global float *to =
-                a->partials + ((size_t)job.s6 * a->n_kv + head) * GROUP * PARTIAL + r * PARTIAL;
-            for (int j = 0; j < HEAD_VECS; j++)
-                vstore16(total[r][j], j, to);
-            to[HEAD_PAD] = total_max[r];
-            to[HEAD_PAD + 1] = total_sum[r];
-        }
-    }
 }
 
 /* One work-item a (KV head, job). */
-KERNEL void VARIANT(attention, TQ)(__global const float *q, int q_stride, __global const kv_t *k_cache,
-                                   __global const kv_t *v_cache, __global const int *tables,
-                                   __global const int8 *jobs, __global float *out, __global float *partials,
+KERNEL void VARIANT(attention, TQ)(__global const float *q, int q_stride, __global const kv_t *cache,
+                                   __global const int *tables, __global const int8 *jobs, __global float *out, __global float *partials,
                                    int layer, int n_layer, int n_kv)
 {
-    const struct attention a = {q,   q_stride, k_cache, v_cache, tables, jobs,
-                                out, partials, layer,   n_layer, n_kv};
+    const struct attention a = {q, q_stride, cache, tables, jobs, out, partials, layer,   n_layer, n_kv};
     const int head = get_global_id(0);
     if (head < n_kv)
-        VARIANT(attend, TQ)(&a, head, get_global_id(1));
+        VARIANT(attend, TQ)(&a, head, 1, get_global_id(1));
 }

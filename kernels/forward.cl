@@ -14,7 +14,7 @@ struct forward_table {
     ulong layers, embd_w, embd_s, logits_w, logits_s, output_norm, angles;
     ulong x, h, qkv, q, att, ff, picked, logits, partials;
     ulong codes, factors, ff_codes, ff_factors; /* coded */
-    ulong k_cache, v_cache;
+    ulong cache;
     ulong tokens, tables, decode, prefill, merges, rows;
     int n_layer, n_head, n_kv, n_rot;
     int embd_blocks, heads_blocks, ff_blocks; /* of 32 inputs: also the strides */
@@ -153,8 +153,7 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
                                   f.k_at,             f.v_at,
                                   AT(int4, f.tokens), AT(float, f.angles),
                                   f.n_rot,            AT(float, f.q),
-                                  heads_stride,       AT(kv_t, f.k_cache),
-                                  AT(kv_t, f.v_cache), layer,
+                                  heads_stride,       AT(kv_t, f.cache), layer,
                                   f.n_layer,          f.n_head,
                                   f.n_kv,             f.scale};
         CREW_PHASE(phase, n_tokens, share, {
@@ -164,8 +163,11 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
         const struct matrix qkv = {AT(word_t, l.qkv_w), AT(ushort16, l.qkv_s), f.qkv_groups, f.embd_blocks,
                                    TILES_OF(QKV)};
 #if HEAD_DIM % 16 == 0
+        /* From the last pair on: those of K and V take longest, as they write to many places. */
+        const int last_pair = (f.qkv_groups + 1) / 2 - 1;
         PRODUCT(phase + CREW_INTS, f.qkv_groups, n_tokens,
-                rotated(&qkv, pair, pair + n_crew, INPUT(h, embd_stride), first, end, &rope));
+                rotated(&qkv, last_pair - pair, max(last_pair - pair - n_crew, 0), INPUT(h, embd_stride), first, end,
+                        &rope));
 #else /* a vector may belong to two heads */
         PRODUCT(phase + CREW_INTS, f.qkv_groups, n_tokens,
                 multiply(&qkv, pair, pair + n_crew, INPUT(h, embd_stride), first, end, AT(float, f.qkv), qkv_stride,
@@ -173,21 +175,25 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
         const int heads = f.n_head + 2 * f.n_kv;
         CREW_PHASE(phase + 2 * CREW_INTS, n_tokens * heads, share * heads, rope_head(&rope, i % heads, i / heads));
 #endif
-        struct attention a = {AT(float, f.q),      heads_stride,       AT(kv_t, f.k_cache), AT(kv_t, f.v_cache),
+        struct attention a = {AT(float, f.q),      heads_stride,       AT(kv_t, f.cache),
                               AT(int, f.tables),   AT(int8, f.decode), AT(float, f.att),    AT(float, f.partials),
                               layer,               f.n_layer,          f.n_kv};
-        const int decodes = n_decode * f.n_kv;
+        /* Where single tokens are enough for everybody, a task has several heads of one. */
+        const int at_once = n_decode >= 4 * n_crew ? HEADS_AT_ONCE : 1, shares = (f.n_kv + at_once - 1) / at_once;
+        const int decodes = n_decode * shares;
         CREW_PHASE(phase + 3 * CREW_INTS, decodes + n_prefill * f.n_kv, 1, {
             const bool decode = i < decodes;
-            const int task = decode ? i : i - decodes, head = task % f.n_kv;
+            const int task = decode ? i / shares : (i - decodes) / f.n_kv;
+            const int head = decode ? i % shares * at_once : (i - decodes) % f.n_kv;
+            const int n_heads = decode ? min(at_once, f.n_kv - head) : 1;
             a.jobs = decode ? AT(int8, f.decode) : AT(int8, f.prefill);
             if (decode)
-                attend_1(&a, head, task / f.n_kv);
+                attend_1(&a, head, n_heads, task);
             else
-                attend_4(&a, head, task / f.n_kv);
-            const int8 job = a.jobs[task / f.n_kv];
+                attend_4(&a, head, 1, task);
+            const int8 job = a.jobs[task];
             for (int t = 0; t < job.s1 && job.s6 < 0; t++)
-                code_heads(&f, job.s0 + t, head * GROUP, GROUP);
+                code_heads(&f, job.s0 + t, head * GROUP, n_heads * GROUP);
         });
         if (n_merges)
             CREW_PHASE(phase + 4 * CREW_INTS, n_merges * f.n_head, GROUP, {

@@ -13,7 +13,7 @@ struct rope {
     int n_rot;
     __global float *q;
     int q_stride;
-    __global kv_t *k_cache, *v_cache;
+    __global kv_t *cache;
     int layer, n_layer, n_head, n_kv;
     float scale;
 };
@@ -52,7 +52,7 @@ inline void rope_values(const struct rope *r, int part, int head, int i, int tok
 {
     const int4 at = r->tokens[token];
     __global const float *angles = r->table + (size_t)at.y * r->n_rot;
-    const size_t plane = plane_at(at.z, r->layer, r->n_layer, head, r->n_kv);
+    const size_t plane = plane_at(at.z, r->layer, r->n_layer, head, r->n_kv), v_plane = (size_t)r->n_kv * PLANE;
     kv_t lanes[16];
     if (part == PART_Q) {
         __global float *out = r->q + (size_t)token * r->q_stride + head * HEAD_DIM + i;
@@ -66,13 +66,13 @@ inline void rope_values(const struct rope *r, int part, int head, int i, int tok
             out[j] = values[j];
 #endif
     } else if (part == PART_K) {
-        __global kv_t *out = r->k_cache + plane + i * BLOCK_TOKENS + at.w;
+        __global kv_t *out = r->cache + plane + i * BLOCK_TOKENS + at.w;
         kv_store16(rotate16(v, angles, i, r->n_rot), lanes);
         for (int j = 0; j < 16 && i + j < HEAD_DIM; j++)
             out[j * BLOCK_TOKENS] = lanes[j];
     } else {
         kv_store16(v, lanes);
-        vstore16(vload16(0, lanes), 0, r->v_cache + plane + at.w * HEAD_PAD + i);
+        vstore16(vload16(0, lanes), 0, r->cache + plane + v_plane + at.w * HEAD_PAD + i);
     }
 }
 
@@ -93,22 +93,21 @@ inline void fetch_slots(const struct rope *r, int token)
 {
     const int4 at = r->tokens[token];
     for (int head = 0; head < r->n_kv; head++) {
-        const size_t plane = plane_at(at.z, r->layer, r->n_layer, head, r->n_kv);
+        const size_t plane = plane_at(at.z, r->layer, r->n_layer, head, r->n_kv), v_plane = (size_t)r->n_kv * PLANE;
         for (int d = 0; d < HEAD_DIM; d += 2)
-            PREFETCH_WRITE(r->k_cache + plane + d * BLOCK_TOKENS + at.w);
+            PREFETCH_WRITE(r->cache + plane + d * BLOCK_TOKENS + at.w);
         for (int i = 0; i < HEAD_PAD; i += 32)
-            PREFETCH_WRITE(r->v_cache + plane + at.w * HEAD_PAD + i);
+            PREFETCH_WRITE(r->cache + plane + v_plane + at.w * HEAD_PAD + i);
     }
 }
 
 /* One work-item a (head, token). */
 KERNEL void rope_store(__global const float *qkv, int qkv_stride, int k_at, int v_at,
                        __global const int4 *tokens, __global const float *table, int n_rot,
-                       __global float *q, int q_stride, __global kv_t *k_cache, __global kv_t *v_cache,
-                       int layer, int n_layer, int n_head, int n_kv, float scale)
+                       __global float *q, int q_stride, __global kv_t *cache, int layer, int n_layer, int n_head, int n_kv, float scale)
 {
     const struct rope r = {qkv,      qkv_stride, k_at,    v_at,    tokens, table,   n_rot,  q,
-                           q_stride, k_cache,    v_cache, layer,   n_layer, n_head, n_kv, scale};
+                           q_stride, cache, layer,   n_layer, n_head, n_kv, scale};
     const int head = get_global_id(0);
     if (head < n_head + 2 * n_kv)
         rope_head(&r, head, get_global_id(1));

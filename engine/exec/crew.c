@@ -21,7 +21,7 @@ struct forward_table {
     cl_ulong layers, embd_w, embd_s, logits_w, logits_s, output_norm, angles;
     cl_ulong x, h, qkv, q, att, ff, picked, logits, partials;
     cl_ulong codes, factors, ff_codes, ff_factors;
-    cl_ulong k_cache, v_cache;
+    cl_ulong cache;
     cl_ulong tokens, tables, decode, prefill, merges, rows;
     cl_int n_layer, n_head, n_kv, n_rot;
     cl_int embd_blocks, heads_blocks, ff_blocks;
@@ -52,7 +52,7 @@ static struct layer_table layer_table(const struct weights_layer *l)
 }
 
 static struct forward_table forward_table(const struct crew *c, const struct forward *f,
-                                          const struct ops_kv *kv)
+                                          const struct ocl_buf *kv)
 {
     const struct weights *w = f->w;
     const struct weights_layer *l = &w->layers[0];
@@ -79,8 +79,7 @@ static struct forward_table forward_table(const struct crew *c, const struct for
         .factors = at(&f->factors),
         .ff_codes = at(&f->ff_codes),
         .ff_factors = at(&f->ff_factors),
-        .k_cache = at(&kv->k),
-        .v_cache = at(&kv->v),
+        .cache = at(kv),
         .tokens = at(&f->tokens),
         .tables = at(&f->tables),
         .decode = at(&f->decode),
@@ -135,14 +134,14 @@ static enum weft_rc try_out(const struct crew *c, const struct forward *f, bool 
     return rc;
 }
 
-enum weft_rc crew_create(const struct forward *f, const struct ops_kv *kv, struct crew *out,
+enum weft_rc crew_create(const struct forward *f, const struct ocl_buf *kv, struct crew *out,
                          struct weft_err *err)
 {
     const struct weights *w = f->w;
     const enum quant_type type = f->ops->shape.layer_type;
     struct crew c = {.n = f->o->info.compute_units};
     *out = (struct crew){0};
-    if (!f->ops->forward.kernel || !f->x.host || !kv->k.host)
+    if (!f->ops->forward.kernel || !f->x.host || !kv->host)
         return WEFT_OK;
     c.embeds = w->embd.type == type;
     c.makes_logits = (w->tied ? &w->embd : &w->output)->type == type;

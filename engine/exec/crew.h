@@ -20,7 +20,7 @@ struct crew {
 };
 
 /* Makes the tables. Where a crew can't be used, *out is zeroed and all is well. `f` and its buffers must outlive it. */
-enum weft_rc crew_create(const struct forward *f, const struct ops_kv *kv, struct crew *out,
+enum weft_rc crew_create(const struct forward *f, const struct ocl_buf *kv, struct crew *out,
                          struct weft_err *err);
 /* Queues the pass. What isn't embedded or made logits of is left to the caller. */
 enum weft_rc crew_run(const struct crew *c, const struct forward *f, const struct batch *b,

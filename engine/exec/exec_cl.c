@@ -48,11 +48,6 @@ static enum weft_rc check_model(const struct model *m, struct weft_err *err)
     return WEFT_MODEL_LOAD_FAILED;
 }
 
-static uint64_t block_bytes(const struct ops_shape *s)
-{
-    return 2 * ops_block_bytes(s);
-}
-
 /* The shape of the KV pool and of the longest sequence. */
 static enum weft_rc size_blocks(struct exec_cl *x, struct weft_err *err)
 {
@@ -86,8 +81,7 @@ static void device_down(struct on_device *d)
     d->tuner = NULL;
     crew_destroy(&d->ocl, &d->crew);
     forward_deinit(&d->forward);
-    ocl_buf_free(&d->ocl, &d->kv.k);
-    ocl_buf_free(&d->ocl, &d->kv.v);
+    ocl_buf_free(&d->ocl, &d->kv);
     weights_free(&d->ocl, &d->weights);
     ops_destroy(&d->ops);
     ocl_close(&d->ocl);
@@ -105,10 +99,8 @@ static enum weft_rc device_fill(struct exec_cl *x, int cache, struct weft_err *e
 {
     const struct exec_cl_config *cfg = &x->cfg;
     struct on_device *d = &x->device;
-    const size_t plane = ops_block_bytes(&x->shape) * x->base.info.n_blocks;
-    enum weft_rc rc = ocl_buf_create(&d->ocl, plane, "the K cache", &d->kv.k, err);
-    if (!rc)
-        rc = ocl_buf_create(&d->ocl, plane, "the V cache", &d->kv.v, err);
+    enum weft_rc rc = ocl_buf_create(&d->ocl, ops_block_bytes(&x->shape) * x->base.info.n_blocks, "the KV cache",
+                                     &d->kv, err);
     tell(x, "building kernels");
     if (!rc)
         rc = ops_create(&d->ocl, &x->shape, cache, &d->ops, err);
@@ -158,7 +150,7 @@ static enum weft_rc size_host(struct exec_cl *x, struct weft_err *err)
     x->automatic = false;
     info->n_vocab = s->n_vocab;
     info->block_tokens = cfg->block_tokens;
-    info->block_bytes = block_bytes(&x->shape);
+    info->block_bytes = ops_block_bytes(&x->shape);
     enum weft_rc rc = size_blocks(x, err);
     if (rc)
         return rc;
@@ -278,26 +270,15 @@ static void describe(struct exec_cl *x)
 static enum weft_rc move_blocks(struct exec_cl *x, const struct plan *plan, struct weft_err *err)
 {
     struct on_device *d = &x->device;
-    const size_t half = (size_t)x->base.info.block_bytes / 2; /* K, then V in a host slot */
+    const size_t bytes = (size_t)x->base.info.block_bytes;
     enum weft_rc rc = WEFT_OK;
-    for (uint32_t i = 0; i < plan->n_parks && !rc; i++) {
-        char *slot = x->park + plan->parks[i].dst * half * 2;
-        rc = ocl_read(&d->ocl, &d->kv.k, plan->parks[i].src * half, slot, half, err);
-        if (!rc)
-            rc = ocl_read(&d->ocl, &d->kv.v, plan->parks[i].src * half, slot + half, half, err);
-    }
-    for (uint32_t i = 0; i < plan->n_restores && !rc; i++) {
-        const char *slot = x->park + plan->restores[i].src * half * 2;
-        rc = ocl_write(&d->ocl, &d->kv.k, plan->restores[i].dst * half, slot, half, err);
-        if (!rc)
-            rc = ocl_write(&d->ocl, &d->kv.v, plan->restores[i].dst * half, slot + half, half, err);
-    }
-    for (uint32_t i = 0; i < plan->n_copies && !rc; i++) {
-        const size_t from = plan->copies[i].src * half, to = plan->copies[i].dst * half;
-        rc = ocl_copy(&d->ocl, &d->kv.k, from, &d->kv.k, to, half, err);
-        if (!rc)
-            rc = ocl_copy(&d->ocl, &d->kv.v, from, &d->kv.v, to, half, err);
-    }
+    for (uint32_t i = 0; i < plan->n_parks && !rc; i++)
+        rc = ocl_read(&d->ocl, &d->kv, plan->parks[i].src * bytes, x->park + plan->parks[i].dst * bytes, bytes, err);
+    for (uint32_t i = 0; i < plan->n_restores && !rc; i++)
+        rc = ocl_write(&d->ocl, &d->kv, plan->restores[i].dst * bytes, x->park + plan->restores[i].src * bytes, bytes,
+                       err);
+    for (uint32_t i = 0; i < plan->n_copies && !rc; i++)
+        rc = ocl_copy(&d->ocl, &d->kv, plan->copies[i].src * bytes, &d->kv, plan->copies[i].dst * bytes, bytes, err);
     return rc;
 }
 

@@ -14,7 +14,7 @@ struct on_device {
     struct ocl ocl;
     struct ops ops;
     struct weights weights;
-    struct ops_kv kv;
+    struct ocl_buf kv;
     struct forward forward;
     struct crew crew;     /* its kernel is NULL where there is none */
     struct tuner *tuner;  /* NULL once it has nothing left to find out */
@@ -31,7 +31,7 @@ struct exec_cl {
     struct on_device device;
     struct batch batch;
     struct exec_row *rows; /* max_logits of them */
-    char *park;            /* n_park_slots × block_bytes: K, then V, of each parked block */
+    char *park;            /* n_park_slots × block_bytes */
     struct exec_cl_profile_row profile[OCL_PROFILE_MAX];
 };
 

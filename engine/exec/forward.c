@@ -118,7 +118,7 @@ static enum weft_rc multiply(struct forward *f, struct input *in, enum product p
     return rc ? rc : ops_matmul_coded(f->ops, m, &f->codes, &f->factors, y, n, mode, tiles, err);
 }
 
-static enum weft_rc run_attention(struct forward *f, const struct batch *b, const struct ops_kv *kv,
+static enum weft_rc run_attention(struct forward *f, const struct batch *b, const struct ocl_buf *kv,
                                   uint32_t layer, struct weft_err *err)
 {
     const struct weights_layer *l = &f->w->layers[layer];
@@ -184,7 +184,7 @@ static enum weft_rc run_logits(struct forward *f, const struct batch *b, struct 
 }
 
 enum weft_rc forward_run(struct forward *f, const struct crew *crew, const struct batch *b,
-                         const struct ops_kv *kv, struct weft_err *err)
+                         const struct ocl_buf *kv, struct weft_err *err)
 {
     const struct rows x = {&f->x, f->embd_stride, 0};
     enum weft_rc rc = upload(f, b, err);

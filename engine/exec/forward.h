@@ -48,6 +48,6 @@ struct crew;
 /* Queues uploads and kernels for a batch, by the crew if it isn't NULL; the logits are in f->logits, row by row, once the
  * queue is finished. The batch must stand until then. */
 enum weft_rc forward_run(struct forward *f, const struct crew *crew, const struct batch *b,
-                         const struct ops_kv *kv, struct weft_err *err);
+                         const struct ocl_buf *kv, struct weft_err *err);
 
 #endif

@@ -344,7 +344,7 @@ static uint32_t head_pad(const struct ops_shape *s)
 size_t ops_block_bytes(const struct ops_shape *s)
 {
     const size_t value = s->precision == PRECISION_FP32 ? sizeof(cl_float) : sizeof(cl_half);
-    return (size_t)s->n_layer * s->n_head_kv * head_pad(s) * s->block_tokens * value;
+    return 2 * (size_t)s->n_layer * s->n_head_kv * head_pad(s) * s->block_tokens * value;
 }
 
 size_t ops_partial_floats(const struct ops_shape *s)
@@ -354,7 +354,7 @@ size_t ops_partial_floats(const struct ops_shape *s)
 
 enum weft_rc ops_rope_store(struct ops *ops, struct rows qkv, uint32_t k_at, uint32_t v_at,
                             const struct ocl_buf *tokens, const struct ocl_buf *table, uint32_t n_rot,
-                            struct rows q, const struct ops_kv *kv, uint32_t layer, uint32_t n_tokens,
+                            struct rows q, const struct ocl_buf *kv, uint32_t layer, uint32_t n_tokens,
                             struct weft_err *err)
 {
     const struct ops_shape *s = &ops->shape;
@@ -364,13 +364,13 @@ enum weft_rc ops_rope_store(struct ops *ops, struct rows qkv, uint32_t k_at, uin
     const cl_float scale = (cl_float)(1.0 / sqrt((double)s->head_dim));
     const struct ocl_arg args[] = {OCL_BUF(qkv.buf),  OCL_ARG(qkv_stride), OCL_ARG(k),      OCL_ARG(v),
                                    OCL_BUF(tokens),   OCL_BUF(table),      OCL_ARG(rot),    OCL_BUF(q.buf),
-                                   OCL_ARG(q_stride), OCL_BUF(&kv->k),     OCL_BUF(&kv->v), OCL_ARG(l),
+                                   OCL_ARG(q_stride), OCL_BUF(kv), OCL_ARG(l),
                                    OCL_ARG(n_layer),  OCL_ARG(n_head),     OCL_ARG(n_kv),   OCL_ARG(scale)};
     return ocl_launch(ops->o, &ops->rope_store, s->n_head + 2 * s->n_head_kv, n_tokens, args, N_ARGS(args),
                       err);
 }
 
-enum weft_rc ops_attention(struct ops *ops, bool decode, struct rows q, const struct ops_kv *kv,
+enum weft_rc ops_attention(struct ops *ops, bool decode, struct rows q, const struct ocl_buf *kv,
                            const struct ocl_buf *tables, const struct ocl_buf *jobs, struct rows out,
                            const struct ocl_buf *partials, uint32_t layer, uint32_t n_jobs,
                            struct weft_err *err)
@@ -378,7 +378,7 @@ enum weft_rc ops_attention(struct ops *ops, bool decode, struct rows q, const st
     const struct ops_shape *s = &ops->shape;
     const cl_int q_stride = (cl_int)q.stride, l = (cl_int)layer, n_layer = (cl_int)s->n_layer;
     const cl_int n_kv = (cl_int)s->n_head_kv;
-    const struct ocl_arg args[] = {OCL_BUF(q.buf),  OCL_ARG(q_stride), OCL_BUF(&kv->k),  OCL_BUF(&kv->v),
+    const struct ocl_arg args[] = {OCL_BUF(q.buf),  OCL_ARG(q_stride), OCL_BUF(kv),
                                    OCL_BUF(tables), OCL_BUF(jobs),     OCL_BUF(out.buf), OCL_BUF(partials),
                                    OCL_ARG(l),      OCL_ARG(n_layer),  OCL_ARG(n_kv)};
     return ocl_launch(ops->o, decode ? &ops->attention_decode : &ops->attention_prefill, s->n_head_kv, n_jobs,
@@ -429,12 +429,11 @@ static enum weft_rc prime_types(struct ops *ops, uint64_t types, const struct oc
 static enum weft_rc prime_layer(struct ops *ops, const struct ocl_buf *any, struct weft_err *err)
 {
     const struct rows r = {any, 0, 0};
-    const struct ops_kv kv = {*any, *any};
-    enum weft_rc rc = ops_rope_store(ops, r, 0, 0, any, any, 0, r, &kv, 0, 0, err);
+    enum weft_rc rc = ops_rope_store(ops, r, 0, 0, any, any, 0, r, any, 0, 0, err);
     if (!rc)
-        rc = ops_attention(ops, true, r, &kv, any, any, r, any, 0, 0, err);
+        rc = ops_attention(ops, true, r, any, any, any, r, any, 0, 0, err);
     if (!rc)
-        rc = ops_attention(ops, false, r, &kv, any, any, r, any, 0, 0, err);
+        rc = ops_attention(ops, false, r, any, any, any, r, any, 0, 0, err);
     return rc ? rc : ops_attention_merge(ops, any, any, r, 0, err);
 }
 

@@ -99,21 +99,17 @@ enum weft_rc ops_matmul_coded(struct ops *ops, const struct matrix *m, const str
 enum weft_rc ops_rmsnorm(struct ops *ops, struct rows x, const struct ocl_buf *w, const struct ocl_buf *rows,
                          struct rows y, uint32_t n_values, float eps, uint32_t n, struct weft_err *err);
 
-/* The KV blocks, one buffer for each of K and V (kernels/attention.clh). */
-struct ops_kv {
-    struct ocl_buf k, v;
-};
-/* Bytes of one block in each of the buffers. */
+/* Bytes of one block of the KV cache (kernels/attention.clh), `kv` below. */
 size_t ops_block_bytes(const struct ops_shape *s);
 
 /* Rotates q and k of qkv's rows; q goes to q, k and v to their slots. k_at, v_at: columns. */
 enum weft_rc ops_rope_store(struct ops *ops, struct rows qkv, uint32_t k_at, uint32_t v_at,
                             const struct ocl_buf *tokens, const struct ocl_buf *table, uint32_t n_rot,
-                            struct rows q, const struct ops_kv *kv, uint32_t layer, uint32_t n_tokens,
+                            struct rows q, const struct ocl_buf *kv, uint32_t layer, uint32_t n_tokens,
                             struct weft_err *err);
 
 /* Attention of the jobs' tokens; rows of q and out have the same stride. */
-enum weft_rc ops_attention(struct ops *ops, bool decode, struct rows q, const struct ops_kv *kv,
+enum weft_rc ops_attention(struct ops *ops, bool decode, struct rows q, const struct ocl_buf *kv,
                            const struct ocl_buf *tables, const struct ocl_buf *jobs, struct rows out,
                            const struct ocl_buf *partials, uint32_t layer, uint32_t n_jobs,
                            struct weft_err *err);
