@@ -23,18 +23,16 @@ struct VARIANT(rows, TQ) {
     float max[TQ * GROUP];
 };
 
-/* Scores, softmax and sum over V of positions p … p+15. */
+/* Scores, softmax and sum over V of positions p … p+15. next_k, next_v: the tile to ask for, as blocks lie anywhere and no
+ * processor guesses them. */
 inline void VARIANT(tile16, TQ)(struct VARIANT(rows, TQ) * s, const struct attention *a, int job_pos, int p, int end,
                                 int last, __global const float *q, __global const int *table,
-                                __global const kv_t *k_cache, __global const kv_t *v_cache, size_t block_stride)
+                                __global const kv_t *k_cache, __global const kv_t *v_cache, size_t block_stride,
+                                __global const kv_t *next_k, __global const kv_t *next_v)
 {
     enum { ROWS = TQ * GROUP };
     float16 s0[ROWS], s1[ROWS];
     float prob[ROWS][16];
-    /* The next tile, where its planes begin: blocks lie anywhere, so no processor guesses them. */
-    const int next = p + 16 <= last ? p + 16 : p;
-    __global const kv_t *next_k = k_cache + table[next / BLOCK_TOKENS] * block_stride + next % BLOCK_TOKENS;
-    __global const kv_t *next_v = v_row(v_cache, table, next, block_stride);
     UNROLL for (int r = 0; r < ROWS; r++) s0[r] = s1[r] = (float16)(0.0f);
     for (int d = 0; d < HEAD_DIM; d += 2) {
         PREFETCH(next_k + d * BLOCK_TOKENS);
@@ -96,8 +94,9 @@ inline void VARIANT(tile16, TQ)(struct VARIANT(rows, TQ) * s, const struct atten
 #endif
 }
 
-/* Heads head … head + n_heads - 1 of a job, at most HEADS_AT_ONCE: tile by tile, as their K and V lie together. */
-NOINLINE void VARIANT(attend, TQ)(const struct attention *a, int head, int n_heads, int job_at)
+/* Heads head … head + n_heads - 1 of a job, at most HEADS_AT_ONCE: tile by tile, as their K and V lie together. next_job: the
+ * one that may be wanted after it. */
+NOINLINE void VARIANT(attend, TQ)(const struct attention *a, int head, int n_heads, int job_at, int next_job)
 {
     enum { ROWS = TQ * GROUP, HEADS = TQ == 1 ? HEADS_AT_ONCE : 1 };
     const int8 job = a->jobs[job_at];
@@ -120,10 +119,18 @@ NOINLINE void VARIANT(attend, TQ)(const struct attention *a, int head, int n_hea
                 UNROLL for (int j = 0; j < HEAD_VECS; j++) s[h].acc[r][j] = (float16)(0.0f);
             }
         const int end = min((part + 1) * PART, last + 1);
-        for (int p = part * PART; p < end; p += 16)
+        for (int p = part * PART; p < end; p += 16) {
+            const bool more = p + 16 <= last && (p + 16 < end || part + 1 < job.s4 + job.s5);
+            __global const int *next_table = more ? table : a->tables + a->jobs[next_job].s3;
+            const int next = more ? p + 16 : a->jobs[next_job].s4 * PART;
+            const size_t block = next_table[next / BLOCK_TOKENS] * block_stride;
+            __global const kv_t *next_k = k_cache + block + next % BLOCK_TOKENS;
+            __global const kv_t *next_v = v_cache + block + next % BLOCK_TOKENS * HEAD_PAD;
             for (int h = 0; h < n_heads; h++)
                 VARIANT(tile16, TQ)(&s[h], a, job.s2, p, end, last, q + h * GROUP * HEAD_DIM, table,
-                                    k_cache + h * PLANE, v_cache + h * PLANE, block_stride);
+                                    k_cache + h * PLANE, v_cache + h * PLANE, block_stride, next_k + h * PLANE,
+                                    next_v + h * PLANE);
+        }
         for (int h = 0; h < n_heads; h++)
             for (int r = 0; r < ROWS; r++) {
                 if (part == job.s4) {
@@ -162,5 +169,5 @@ KERNEL void VARIANT(attention, TQ)(__global const float *q, int q_stride, __glob
     const struct attention a = {q, q_stride, cache, tables, jobs, out, partials, layer,   n_layer, n_kv};
     const int head = get_global_id(0);
     if (head < n_kv)
-        VARIANT(attend, TQ)(&a, head, 1, get_global_id(1));
+        VARIANT(attend, TQ)(&a, head, 1, get_global_id(1), get_global_id(1));
 }

@@ -39,16 +39,37 @@ inline int chunk_of(int n_groups, int n_tokens, int n_crew)
     return ((n_tokens + parts - 1) / parts + 15) / 16 * 16;
 }
 
-/* What follows N_TOKENS is done for every `pair` and tokens `first` … `end` - 1. */
-#define PRODUCT(PHASE, N_GROUPS, N_TOKENS, ...)                                                              \
+/* What follows THEN is done for every `pair`, for tokens `first` … `end` - 1; `next` is the pair that this member may have after
+ * it. THEN: the matrix whose product comes next, or NULL; see fetch_first. */
+#define PRODUCT(PHASE, N_GROUPS, N_TOKENS, THEN, ...)                                                        \
     do {                                                                                                     \
         const int pairs_ = ((N_GROUPS) + 1) / 2, tokens_ = (N_TOKENS),                                       \
-                  chunk_ = chunk_of(N_GROUPS, tokens_, n_crew);                                              \
-        CREW_PHASE(PHASE, pairs_ * ((tokens_ + chunk_ - 1) / chunk_), 1, {                                   \
+                  chunk_ = chunk_of(N_GROUPS, tokens_, n_crew),                                              \
+                  tasks_ = pairs_ * ((tokens_ + chunk_ - 1) / chunk_);                                       \
+        CREW_TASKS(PHASE, tasks_, 1, {                                                                       \
             const int pair = i % pairs_, first = i / pairs_ * chunk_, end = min(first + chunk_, tokens_);    \
+            const int next = pair + n_crew < pairs_ ? pair + n_crew : pair;                                  \
             __VA_ARGS__;                                                                                     \
         });                                                                                                  \
+        fetch_first(THEN);                                                                                   \
+        CREW_WAIT(PHASE, tasks_);                                                                            \
     } while (0)
+
+/* Asks for the pair that this member may begin the next product with, while it waits for the others. */
+inline void fetch_first(const struct matrix *m)
+{
+    const size_t pair = get_global_id(0);
+    if (!m || pair * 2 + 2 > m->n_groups)
+        return;
+    const size_t blocks = 2 * (size_t)m->n_blocks, weights = blocks * BLOCK_WORDS * sizeof(word_t),
+                 scales = blocks * BLOCK_SCALES * sizeof(ushort16);
+    __global const char *w = (__global const char *)m->w + pair * weights;
+    __global const char *s = (__global const char *)m->scales + pair * scales;
+    for (size_t at = 0; at < weights; at += 64)
+        PREFETCH_FAR(w + at);
+    for (size_t at = 0; at < scales; at += 64)
+        PREFETCH_FAR(s + at);
+}
 
 /* A normalised row, and its codes. */
 inline void norm_to(const struct forward_table *f, __global const float *x, __global const float *w,
@@ -149,6 +170,16 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
     phase += CREW_INTS;
     for (int layer = 0; layer < f.n_layer; layer++, phase += PHASES * CREW_INTS) {
         const struct forward_layer l = AT(const struct forward_layer, f.layers)[layer];
+        const struct matrix qkv = {AT(word_t, l.qkv_w), AT(ushort16, l.qkv_s), f.qkv_groups, f.embd_blocks,
+                                   TILES_OF(QKV)};
+        const struct matrix out = {AT(word_t, l.out_w), AT(ushort16, l.out_s), f.embd_groups, f.heads_blocks,
+                                   TILES_OF(OUT)};
+        const struct matrix gate = {AT(word_t, l.gate_w), AT(ushort16, l.gate_s), f.ff_groups, f.embd_blocks,
+                                    TILES_OF(FF)};
+        const struct matrix up = {AT(word_t, l.up_w), AT(ushort16, l.up_s), f.ff_groups, f.embd_blocks,
+                                  TILES_OF(FF)};
+        const struct matrix down = {AT(word_t, l.down_w), AT(ushort16, l.down_s), f.embd_groups, f.ff_blocks,
+                                    TILES_OF(DOWN)};
         const struct rope rope = {AT(float, f.qkv),   qkv_stride,
                                   f.k_at,             f.v_at,
                                   AT(int4, f.tokens), AT(float, f.angles),
@@ -156,22 +187,18 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
                                   heads_stride,       AT(kv_t, f.cache), layer,
                                   f.n_layer,          f.n_head,
                                   f.n_kv,             f.scale};
-        CREW_PHASE(phase, n_tokens, share, {
+        CREW_TASKS(phase, n_tokens, share, {
             norm_to(&f, x + (size_t)i * embd_stride, AT(float, l.attn_norm), h + (size_t)i * embd_stride, i);
             fetch_slots(&rope, i);
         });
-        const struct matrix qkv = {AT(word_t, l.qkv_w), AT(ushort16, l.qkv_s), f.qkv_groups, f.embd_blocks,
-                                   TILES_OF(QKV)};
+        fetch_first(&qkv);
+        CREW_WAIT(phase, n_tokens);
 #if HEAD_DIM % 16 == 0
-        /* From the last pair on: those of K and V take longest, as they write to many places. */
-        const int last_pair = (f.qkv_groups + 1) / 2 - 1;
-        PRODUCT(phase + CREW_INTS, f.qkv_groups, n_tokens,
-                rotated(&qkv, last_pair - pair, max(last_pair - pair - n_crew, 0), INPUT(h, embd_stride), first, end,
-                        &rope));
+        PRODUCT(phase + CREW_INTS, f.qkv_groups, n_tokens, NULL,
+                rotated(&qkv, pair, next, INPUT(h, embd_stride), first, end, &rope));
 #else /* a vector may belong to two heads */
-        PRODUCT(phase + CREW_INTS, f.qkv_groups, n_tokens,
-                multiply(&qkv, pair, pair + n_crew, INPUT(h, embd_stride), first, end, AT(float, f.qkv), qkv_stride,
-                         STORE));
+        PRODUCT(phase + CREW_INTS, f.qkv_groups, n_tokens, NULL,
+                multiply(&qkv, pair, next, INPUT(h, embd_stride), first, end, AT(float, f.qkv), qkv_stride, STORE));
         const int heads = f.n_head + 2 * f.n_kv;
         CREW_PHASE(phase + 2 * CREW_INTS, n_tokens * heads, share * heads, rope_head(&rope, i % heads, i / heads));
 #endif
@@ -180,49 +207,46 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
                               layer,               f.n_layer,          f.n_kv};
         /* Where single tokens are enough for everybody, a task has several heads of one. */
         const int at_once = n_decode >= 4 * n_crew ? HEADS_AT_ONCE : 1, shares = (f.n_kv + at_once - 1) / at_once;
-        const int decodes = n_decode * shares;
-        CREW_PHASE(phase + 3 * CREW_INTS, decodes + n_prefill * f.n_kv, 1, {
+        const int decodes = n_decode * shares, attentions = decodes + n_prefill * f.n_kv;
+        CREW_TASKS(phase + 3 * CREW_INTS, attentions, 1, {
             const bool decode = i < decodes;
             const int task = decode ? i / shares : (i - decodes) / f.n_kv;
             const int head = decode ? i % shares * at_once : (i - decodes) % f.n_kv;
             const int n_heads = decode ? min(at_once, f.n_kv - head) : 1;
             a.jobs = decode ? AT(int8, f.decode) : AT(int8, f.prefill);
             if (decode)
-                attend_1(&a, head, n_heads, task);
+                attend_1(&a, head, n_heads, task, min(task + n_crew, n_decode - 1));
             else
-                attend_4(&a, head, 1, task);
+                attend_4(&a, head, 1, task, task);
             const int8 job = a.jobs[task];
             for (int t = 0; t < job.s1 && job.s6 < 0; t++)
                 code_heads(&f, job.s0 + t, head * GROUP, n_heads * GROUP);
         });
+        fetch_first(&out);
+        CREW_WAIT(phase + 3 * CREW_INTS, attentions);
         if (n_merges)
             CREW_PHASE(phase + 4 * CREW_INTS, n_merges * f.n_head, GROUP, {
                 const int4 job = AT(int4, f.merges)[i / f.n_head];
                 merge_head(a.partials, job, a.out, heads_stride, f.n_head, i % f.n_head);
                 code_heads(&f, job.x, i % f.n_head, 1);
             });
-        const struct matrix out = {AT(word_t, l.out_w), AT(ushort16, l.out_s), f.embd_groups, f.heads_blocks,
-                                   TILES_OF(OUT)};
-        PRODUCT(phase + 5 * CREW_INTS, f.embd_groups, n_tokens,
-                multiply(&out, pair, pair + n_crew, INPUT(att, heads_stride), first, end, x, embd_stride, ADD));
-        CREW_PHASE(phase + 6 * CREW_INTS, n_tokens, share,
+        PRODUCT(phase + 5 * CREW_INTS, f.embd_groups, n_tokens, NULL,
+                multiply(&out, pair, next, INPUT(att, heads_stride), first, end, x, embd_stride, ADD));
+        CREW_TASKS(phase + 6 * CREW_INTS, n_tokens, share,
                    norm_to(&f, x + (size_t)i * embd_stride, AT(float, l.ffn_norm), h + (size_t)i * embd_stride, i));
-        const struct matrix gate = {AT(word_t, l.gate_w), AT(ushort16, l.gate_s), f.ff_groups, f.embd_blocks,
-                                    TILES_OF(FF)};
-        const struct matrix up = {AT(word_t, l.up_w), AT(ushort16, l.up_s), f.ff_groups, f.embd_blocks,
-                                  TILES_OF(FF)};
-        PRODUCT(phase + 7 * CREW_INTS, f.ff_groups, n_tokens,
-                gated(&gate, &up, pair, pair + n_crew, INPUT(h, embd_stride), first, end, ff, ff_stride,
-                      AT(int, f.ff_codes), AT(float, f.ff_factors)));
+        fetch_first(&gate);
+        fetch_first(&up);
+        CREW_WAIT(phase + 6 * CREW_INTS, n_tokens);
+        PRODUCT(phase + 7 * CREW_INTS, f.ff_groups, n_tokens, &down,
+                gated(&gate, &up, pair, next, INPUT(h, embd_stride), first, end, ff, ff_stride, AT(int, f.ff_codes),
+                      AT(float, f.ff_factors)));
 #ifdef CODED
         const struct input inner = {AT(int, f.ff_codes), AT(float, f.ff_factors)};
 #else
         const struct input inner = {ff, ff_stride};
 #endif
-        const struct matrix down = {AT(word_t, l.down_w), AT(ushort16, l.down_s), f.embd_groups, f.ff_blocks,
-                                    TILES_OF(DOWN)};
-        PRODUCT(phase + 8 * CREW_INTS, f.embd_groups, n_tokens,
-                multiply(&down, pair, pair + n_crew, inner, first, end, x, embd_stride, ADD));
+        PRODUCT(phase + 8 * CREW_INTS, f.embd_groups, n_tokens, NULL,
+                multiply(&down, pair, next, inner, first, end, x, embd_stride, ADD));
     }
     if (!f.makes_logits || !n_rows) {
         products_end(amx);
@@ -236,7 +260,7 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
     const struct matrix output = {AT(word_t, f.logits_w), AT(ushort16, f.logits_s), f.logits_groups, f.embd_blocks,
                                   TILES_OF(LOGIT)};
     CREW_PHASE(phase + CREW_INTS, (f.logits_groups + 1) / 2, 4,
-               multiply(&output, i, i + 1, INPUT(picked, embd_stride), 0, n_rows, AT(float, f.logits), f.logits_stride,
+               multiply(&output, i, i * 2 + 2 < f.logits_groups ? i + 1 : i, INPUT(picked, embd_stride), 0, n_rows, AT(float, f.logits), f.logits_stride,
                         LOGITS));
     products_end(amx);
 }

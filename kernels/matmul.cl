@@ -217,6 +217,6 @@ KERNEL void matmul(__global const word_t *w, __global const ushort16 *scales, __
         return;
     const bool amx = uses_amx(end - first, tiles);
     products_begin(amx, end - first);
-    multiply(&m, pair, pair + 1, in, first, end, y + y_at, y_stride, mode);
+    multiply(&m, pair, pair * 2 + 2 < n_groups ? pair + 1 : pair, in, first, end, y + y_at, y_stride, mode);
     products_end(amx);
 }
