@@ -23,20 +23,60 @@ struct VARIANT(rows, TQ) {
     float max[TQ * GROUP];
 };
 
-/* Scores, softmax and sum over V of positions p … p+15. next_k, next_v: the tile to ask for, as blocks lie anywhere and no
- * processor guesses them. */
-inline void VARIANT(tile16, TQ)(struct VARIANT(rows, TQ) * s, const struct attention *a, int job_pos, int p, int end,
-                                int last, __global const float *q, __global const int *table,
-                                __global const kv_t *k_cache, __global const kv_t *v_cache, size_t block_stride,
-                                __global const kv_t *next_k, __global const kv_t *next_v)
+/* Scores of positions p … p+15, while it asks for planes of the next tile. Two sums a row, added at the end: with codes those
+ * of neighbouring scales, else of even and odd dimensions. */
+inline void VARIANT(scores, TQ)(const struct attention *a, int p, int last, __global const float *q,
+                                __global const int *table, __global const kv_t *k_cache, size_t block_stride,
+                                __global const kv_t *next_k, __global const kv_t *next_v, float16 *out)
 {
-    enum { ROWS = TQ * GROUP };
+    enum { ROWS = TQ * GROUP, LINE = 64 / sizeof(kv_t) };
     float16 s0[ROWS], s1[ROWS];
-    float prob[ROWS][16];
+#ifdef KV_CODES
+    int at = 0;
+    UNROLL for (int r = 0; r < ROWS; r++) out[r] = (float16)(0.0f);
+    for (int c = 0; c < KV_SCALES; c += 2) {
+        const int d0 = c * KV_BLOCK, d1 = c + 1 < KV_SCALES ? d0 + KV_BLOCK : d0, n = min(KV_BLOCK, HEAD_DIM - d1);
+        UNROLL for (int r = 0; r < ROWS; r++) s0[r] = s1[r] = (float16)(0.0f);
+        for (int d = 0; d < KV_BLOCK; d++) {
+            const int e0 = d0 + d, e1 = d1 + d;
+            if (d % 2 == 0 && at < PLANE) {
+                PREFETCH(next_k + at);
+                PREFETCH(next_v + at);
+                at += LINE;
+            }
+            if (e0 < HEAD_DIM) {
+                const float16 k0 = load_k(k_cache, table, p, e0, last, block_stride);
+                UNROLL for (int r = 0; r < ROWS; r++)
+                {
+                    __global const float *row = q + (size_t)(r / GROUP) * a->q_stride + (r % GROUP) * HEAD_DIM;
+                    s0[r] = fma(k0, (float16)(row[e0]), s0[r]);
+                }
+            }
+            if (d1 != d0 && d < n) {
+                const float16 k1 = load_k(k_cache, table, p, e1, last, block_stride);
+                UNROLL for (int r = 0; r < ROWS; r++)
+                {
+                    __global const float *row = q + (size_t)(r / GROUP) * a->q_stride + (r % GROUP) * HEAD_DIM;
+                    s1[r] = fma(k1, (float16)(row[e1]), s1[r]);
+                }
+            }
+        }
+        const float16 scale0 = load_scales(k_cache, table, p, c, last, block_stride);
+        UNROLL for (int r = 0; r < ROWS; r++) out[r] = fma(s0[r], scale0, out[r]);
+        if (d1 != d0) {
+            const float16 scale1 = load_scales(k_cache, table, p, c + 1, last, block_stride);
+            UNROLL for (int r = 0; r < ROWS; r++) out[r] = fma(s1[r], scale1, out[r]);
+        }
+    }
+    for (; at < PLANE; at += LINE) {
+        PREFETCH(next_k + at);
+        PREFETCH(next_v + at);
+    }
+#else
     UNROLL for (int r = 0; r < ROWS; r++) s0[r] = s1[r] = (float16)(0.0f);
     for (int d = 0; d < HEAD_DIM; d += 2) {
         PREFETCH(next_k + d * BLOCK_TOKENS);
-        PREFETCH(next_v + d * 16);
+        PREFETCH(next_v + d * BLOCK_TOKENS);
         const float16 k0 = load_k(k_cache, table, p, d, last, block_stride);
         const float16 k1 = load_k(k_cache, table, p, d + 1, last, block_stride);
         UNROLL for (int r = 0; r < ROWS; r++)
@@ -46,48 +86,69 @@ inline void VARIANT(tile16, TQ)(struct VARIANT(rows, TQ) * s, const struct atten
             s1[r] = fma(k1, (float16)(row[1]), s1[r]);
         }
     }
+    UNROLL for (int r = 0; r < ROWS; r++) out[r] = s0[r] + s1[r];
+#endif
+}
+
+/* Scores, softmax and sum over V of positions p … p+15. next_k, next_v: the tile to ask for, as blocks lie anywhere and no
+ * processor guesses them. */
+inline void VARIANT(tile16, TQ)(struct VARIANT(rows, TQ) * s, const struct attention *a, int job_pos, int p, int end,
+                                int last, __global const float *q, __global const int *table,
+                                __global const kv_t *k_cache, __global const kv_t *v_cache, size_t block_stride,
+                                __global const kv_t *next_k, __global const kv_t *next_v)
+{
+    enum { ROWS = TQ * GROUP };
+    float16 score[ROWS];
+    float prob[ROWS][KV_SCALES][16];
+    VARIANT(scores, TQ)(a, p, last, q, table, k_cache, block_stride, next_k, next_v, score);
     /* Old sums keep exp(old maximum - new one) of their weight: where there are many rows, for all at once. */
     float keep[(ROWS + 15) / 16 * 16], top[(ROWS + 15) / 16 * 16];
     UNROLL for (int r = 0; r < ROWS; r++)
     {
         const int16 at = (int16)(p) + LANES;
-        s0[r] = select(s0[r] + s1[r], (float16)(MASKED), at > (int16)(job_pos + r / GROUP));
-        top[r] = fmax(s->max[r], max16(s0[r]));
+        score[r] = select(score[r], (float16)(MASKED), at > (int16)(job_pos + r / GROUP));
+        top[r] = fmax(s->max[r], max16(score[r]));
         keep[r] = s->max[r] - top[r];
         s->max[r] = top[r];
     }
-#if TQ == 1
-    UNROLL for (int r = 0; r < ROWS; r++) keep[r] = exp1(keep[r]);
-#else
     for (int r = ROWS; r < (ROWS + 15) / 16 * 16; r++)
         keep[r] = 0.0f;
     for (int r = 0; r < ROWS; r += 16)
         vstore16(exp16(vload16(0, keep + r)), 0, keep + r);
-#endif
     UNROLL for (int r = 0; r < ROWS; r++)
     {
-        const float16 e = exp16(s0[r] - (float16)(top[r]));
+        const float16 e = exp16(score[r] - (float16)(top[r]));
         s->sum[r] = fma(s->sum[r], (float16)(keep[r]), e);
-        vstore16(e, 0, prob[r]);
+        vstore16(e, 0, prob[r][0]);
         UNROLL for (int j = 0; j < HEAD_VECS; j++) s->acc[r][j] = s->acc[r][j] * (float16)(keep[r]);
     }
+#ifdef KV_CODES
+    UNROLL for (int c = KV_SCALES - 1; c >= 0; c--)
+    {
+        const float16 scale = load_scales(v_cache, table, p, c, last, block_stride);
+        UNROLL for (int r = 0; r < ROWS; r++) vstore16(vload16(0, prob[r][0]) * scale, 0, prob[r][c]);
+    }
+#endif
     const int n = min(16, end - p);
 #if TQ * GROUP * HEAD_VECS <= 24 /* all sums stay in registers */
+    float16 acc[ROWS][HEAD_VECS];
+    UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int j = 0; j < HEAD_VECS; j++) acc[r][j] = s->acc[r][j];
     for (int i = 0; i < n; i++) {
         __global const kv_t *v = v_row(v_cache, table, p + i, block_stride);
         UNROLL for (int j = 0; j < HEAD_VECS; j++)
         {
             const float16 v16 = kv_load16(v + j * 16);
-            UNROLL for (int r = 0; r < ROWS; r++) s->acc[r][j] = fma(v16, (float16)(prob[r][i]), s->acc[r][j]);
+            UNROLL for (int r = 0; r < ROWS; r++) acc[r][j] = fma(v16, (float16)(prob[r][KV_SCALES == 1 ? 0 : j / KV_VECS][i]), acc[r][j]);
         }
     }
+    UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int j = 0; j < HEAD_VECS; j++) s->acc[r][j] = acc[r][j];
 #else
     for (int j = 0; j < HEAD_VECS; j++) {
         float16 acc[ROWS];
         UNROLL for (int r = 0; r < ROWS; r++) acc[r] = s->acc[r][j];
         for (int i = 0; i < n; i++) {
             const float16 v16 = kv_load16(v_row(v_cache, table, p + i, block_stride) + j * 16);
-            UNROLL for (int r = 0; r < ROWS; r++) acc[r] = fma(v16, (float16)(prob[r][i]), acc[r]);
+            UNROLL for (int r = 0; r < ROWS; r++) acc[r] = fma(v16, (float16)(prob[r][KV_SCALES == 1 ? 0 : j / KV_VECS][i]), acc[r]);
         }
         UNROLL for (int r = 0; r < ROWS; r++) s->acc[r][j] = acc[r];
     }

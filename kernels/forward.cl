@@ -124,12 +124,20 @@ NOINLINE void rotated(const struct matrix *qkv, int pair, int next, struct input
     float16 sums[2 * TILE_MAX];
     for (int t = first, n; t < end; t += n) {
         n = tile_sums(qkv, pair, next, in, first, t, end, sums);
-        for (int g = 0; g < 2 && pair * 2 + g < qkv->n_groups; g++) {
+        for (int g = 0; g < 2 && pair * 2 + g < qkv->n_groups; g += KV_VECS) {
             const int column = pair * 32 + g * 16;
             const int part = column < r->k_at ? PART_Q : column < r->v_at ? PART_K : PART_V;
             const int at = column - (part == PART_Q ? 0 : part == PART_K ? r->k_at : r->v_at);
-            for (int i = 0; i < n; i++)
-                rope_values(r, part, at / HEAD_DIM, at % HEAD_DIM, t + i, sums[g * TILE_MAX + i]);
+            for (int i = 0; i < n; i++) {
+                float16 v[KV_VECS];
+                for (int j = 0; j < KV_VECS; j++) {
+                    v[j] = sums[(g + j) * TILE_MAX + i];
+                    if (part == PART_Q)
+                        rope_q(r, at / HEAD_DIM, at % HEAD_DIM + j * 16, t + i, v[j]);
+                }
+                if (part != PART_Q)
+                    rope_kv(r, part, at / HEAD_DIM, at % HEAD_DIM, t + i, v);
+            }
         }
     }
 }

@@ -47,32 +47,60 @@ inline float16 rotate16(float16 v, __global const float *angles, int i, int n_ro
     return fma(v, cs.s0022446688aaccee, v.s1032547698badcfe * sine);
 }
 
-/* 16 values of a token's head from i on go where they belong. */
-inline void rope_values(const struct rope *r, int part, int head, int i, int token, float16 v)
+/* 16 values of a query from dimension i on, to where it is read. */
+inline void rope_q(const struct rope *r, int head, int i, int token, float16 v)
+{
+    __global const float *angles = r->table + (size_t)r->tokens[token].y * r->n_rot;
+    __global float *out = r->q + (size_t)token * r->q_stride + head * HEAD_DIM + i;
+    v = rotate16(v, angles, i, r->n_rot) * (float16)(r->scale);
+#if HEAD_DIM % 16 == 0
+    store16(v, out);
+#else
+    float values[16];
+    vstore16(v, 0, values);
+    for (int j = 0; j < 16 && i + j < HEAD_DIM; j++)
+        out[j] = values[j];
+#endif
+}
+
+#ifdef KV_CODES
+/* Codes of KV_BLOCK values; their scale. */
+inline ushort kv_code(const float16 *v, kv_t *codes)
+{
+    float16 size = fabs(v[0]);
+    for (int j = 1; j < KV_VECS; j++)
+        size = fmax(size, fabs(v[j]));
+    const ushort16 scale = float16_to_half((float16)(fmin(max16(size) / 127.0f, 65504.0f)));
+    const float unit = half16_to_float(scale).s0, inverse = unit > 0.0f ? 1.0f / unit : 0.0f;
+    for (int j = 0; j < KV_VECS; j++) {
+        const float16 q = rint(v[j] * (float16)(inverse));
+        vstore16(convert_char16(convert_int16(fmin(fmax(q, (float16)(-127.0f)), (float16)(127.0f)))), j, codes);
+    }
+    return scale.s0;
+}
+#endif
+
+/* KV_BLOCK values of a token's K or V from dimension i on, to their place in its block. */
+inline void rope_kv(const struct rope *r, int part, int head, int i, int token, const float16 *values)
 {
     const int4 at = r->tokens[token];
     __global const float *angles = r->table + (size_t)at.y * r->n_rot;
-    const size_t plane = plane_at(at.z, r->layer, r->n_layer, head, r->n_kv), v_plane = (size_t)r->n_kv * PLANE;
-    kv_t lanes[16];
-    if (part == PART_Q) {
-        __global float *out = r->q + (size_t)token * r->q_stride + head * HEAD_DIM + i;
-        v = rotate16(v, angles, i, r->n_rot) * (float16)(r->scale);
-#if HEAD_DIM % 16 == 0
-        store16(v, out);
+    __global kv_t *plane = r->cache + plane_at(at.z, r->layer, r->n_layer, head + (part == PART_V ? r->n_kv : 0), r->n_kv);
+    float16 v[KV_VECS];
+    kv_t lanes[KV_BLOCK];
+    for (int j = 0; j < KV_VECS; j++)
+        v[j] = part == PART_K ? rotate16(values[j], angles, i + j * 16, r->n_rot) : values[j];
+#ifdef KV_CODES
+    ((__global ushort *)(plane + HEAD_PAD * BLOCK_TOKENS))[i / KV_BLOCK * BLOCK_TOKENS + at.w] = kv_code(v, lanes);
 #else
-        float values[16];
-        vstore16(v, 0, values);
-        for (int j = 0; j < 16 && i + j < HEAD_DIM; j++)
-            out[j] = values[j];
+    vstore16(v[0], 0, lanes);
 #endif
-    } else if (part == PART_K) {
-        __global kv_t *out = r->cache + plane + i * BLOCK_TOKENS + at.w;
-        kv_store16(rotate16(v, angles, i, r->n_rot), lanes);
-        for (int j = 0; j < 16 && i + j < HEAD_DIM; j++)
-            out[j * BLOCK_TOKENS] = lanes[j];
+    if (part == PART_K) {
+        for (int j = 0; j < KV_BLOCK && i + j < HEAD_DIM; j++)
+            plane[(i + j) * BLOCK_TOKENS + at.w] = lanes[j];
     } else {
-        kv_store16(v, lanes);
-        vstore16(vload16(0, lanes), 0, r->cache + plane + v_plane + at.w * HEAD_PAD + i);
+        for (int j = 0; j < KV_VECS; j++)
+            vstore16(vload16(j, lanes), j, plane + at.w * HEAD_PAD + i);
     }
 }
 
@@ -83,21 +111,33 @@ inline void rope_head(const struct rope *r, int head, int token)
     const int column = part == PART_Q ? 0 : part == PART_K ? r->k_at : r->v_at;
     head -= part == PART_Q ? 0 : part == PART_K ? r->n_head : r->n_head + r->n_kv;
     __global const float *in = r->qkv + (size_t)token * r->qkv_stride + column + head * HEAD_DIM;
-    for (int i = 0; i < HEAD_PAD; i += 16)
-        rope_values(r, part, head, i, token, load_padded(in, i, HEAD_DIM));
+    for (int i = 0; i < HEAD_PAD; i += KV_BLOCK) {
+        float16 v[KV_VECS];
+        for (int j = 0; j < KV_VECS; j++) {
+            v[j] = load_padded(in, i + j * 16, HEAD_DIM);
+            if (part == PART_Q)
+                rope_q(r, head, i + j * 16, token, v[j]);
+        }
+        if (part != PART_Q)
+            rope_kv(r, part, head, i, token, v);
+    }
 }
 
-/* Asks for the places that rope_values will write K and V of a token to: many, as a token is a column of a plane of K, and
+/* Asks for the places that rope_kv will write K and V of a token to: many, as a token is a column of a plane of K, and
  * long untouched. */
 inline void fetch_slots(const struct rope *r, int token)
 {
+    enum { LINE = 64 / sizeof(kv_t) };
     const int4 at = r->tokens[token];
     for (int head = 0; head < r->n_kv; head++) {
-        const size_t plane = plane_at(at.z, r->layer, r->n_layer, head, r->n_kv), v_plane = (size_t)r->n_kv * PLANE;
-        for (int d = 0; d < HEAD_DIM; d += 2)
-            PREFETCH_WRITE(r->cache + plane + d * BLOCK_TOKENS + at.w);
-        for (int i = 0; i < HEAD_PAD; i += 32)
-            PREFETCH_WRITE(r->cache + plane + v_plane + at.w * HEAD_PAD + i);
+        __global kv_t *k = r->cache + plane_at(at.z, r->layer, r->n_layer, head, r->n_kv);
+        __global kv_t *v = k + (size_t)r->n_kv * PLANE;
+        for (int i = at.w; i < PLANE; i += LINE) /* of K every line has something, of V's codes one or two */
+            PREFETCH_WRITE(k + i);
+        for (int i = 0; i < HEAD_DIM; i += LINE)
+            PREFETCH_WRITE(v + at.w * HEAD_PAD + i);
+        if (PLANE > HEAD_PAD * BLOCK_TOKENS)
+            PREFETCH_WRITE(v + HEAD_PAD * BLOCK_TOKENS + 2 * at.w);
     }
 }
 

@@ -127,7 +127,7 @@ static void add_layer_parts(const struct ops *ops, struct program_spec *spec)
     const size_t n = strlen(spec->options);
     snprintf(spec->options + n, sizeof spec->options - n,
              " -DHEAD_DIM=%u -DGROUP=%u -DBLOCK_TOKENS=%u -DPART=%d%s", s->head_dim, s->n_head / s->n_head_kv,
-             s->block_tokens, OPS_PART, s->precision == PRECISION_FP32 ? "" : " -DKV_HALF");
+             s->block_tokens, OPS_PART, s->precision == PRECISION_FP32 ? "" : " -DKV_CODES");
     add_parts(spec, coding[s->precision]);
     add_parts(spec, parts);
 }
@@ -343,8 +343,10 @@ static uint32_t head_pad(const struct ops_shape *s)
 
 size_t ops_block_bytes(const struct ops_shape *s)
 {
-    const size_t value = s->precision == PRECISION_FP32 ? sizeof(cl_float) : sizeof(cl_half);
-    return 2 * (size_t)s->n_layer * s->n_head_kv * head_pad(s) * s->block_tokens * value;
+    /* As in kernels/attention.clh: a code a value, and a scale for each 32 or 16. */
+    const size_t pad = head_pad(s), scaled = s->head_dim % 32 == 0 ? 32 : 16;
+    const size_t slot = s->precision == PRECISION_FP32 ? pad * sizeof(cl_float) : pad + pad / scaled * sizeof(cl_half);
+    return 2 * (size_t)s->n_layer * s->n_head_kv * slot * s->block_tokens;
 }
 
 size_t ops_partial_floats(const struct ops_shape *s)
