@@ -23,11 +23,11 @@ struct VARIANT(rows, TQ) {
     float max[TQ * GROUP];
 };
 
-/* Scores of positions p … p+15, while it asks for planes of the next tile. Two sums a row, added at the end: with codes those
+/* Scores of positions p … p+15, while it asks for K of the next tile. Two sums a row, added at the end: with codes those
  * of neighbouring scales, else of even and odd dimensions. */
 inline void VARIANT(scores, TQ)(const struct attention *a, int p, int last, __global const float *q,
                                 __global const int *table, __global const kv_t *k_cache, size_t block_stride,
-                                __global const kv_t *next_k, __global const kv_t *next_v, float16 *out)
+                                __global const kv_t *next_k, float16 *out)
 {
     enum { ROWS = TQ * GROUP, LINE = 64 / sizeof(kv_t) };
     float16 s0[ROWS], s1[ROWS];
@@ -41,7 +41,6 @@ inline void VARIANT(scores, TQ)(const struct attention *a, int p, int last, __gl
             const int e0 = d0 + d, e1 = d1 + d;
             if (d % 2 == 0 && at < PLANE) {
                 PREFETCH(next_k + at);
-                PREFETCH(next_v + at);
                 at += LINE;
             }
             if (e0 < HEAD_DIM) {
@@ -68,15 +67,12 @@ inline void VARIANT(scores, TQ)(const struct attention *a, int p, int last, __gl
             UNROLL for (int r = 0; r < ROWS; r++) out[r] = fma(s1[r], scale1, out[r]);
         }
     }
-    for (; at < PLANE; at += LINE) {
+    for (; at < PLANE; at += LINE)
         PREFETCH(next_k + at);
-        PREFETCH(next_v + at);
-    }
 #else
     UNROLL for (int r = 0; r < ROWS; r++) s0[r] = s1[r] = (float16)(0.0f);
     for (int d = 0; d < HEAD_DIM; d += 2) {
         PREFETCH(next_k + d * BLOCK_TOKENS);
-        PREFETCH(next_v + d * BLOCK_TOKENS);
         const float16 k0 = load_k(k_cache, table, p, d, last, block_stride);
         const float16 k1 = load_k(k_cache, table, p, d + 1, last, block_stride);
         UNROLL for (int r = 0; r < ROWS; r++)
@@ -90,70 +86,90 @@ inline void VARIANT(scores, TQ)(const struct attention *a, int p, int last, __gl
 #endif
 }
 
-/* Scores, softmax and sum over V of positions p … p+15. next_k, next_v: the tile to ask for, as blocks lie anywhere and no
- * processor guesses them. */
-inline void VARIANT(tile16, TQ)(struct VARIANT(rows, TQ) * s, const struct attention *a, int job_pos, int p, int end,
-                                int last, __global const float *q, __global const int *table,
+#if TQ * GROUP * HEAD_VECS <= 24
+#define V_VECS HEAD_VECS
+#else
+#define V_VECS 1
+#endif
+
+/*
+ * Scores, softmax and sum over V of positions p … p+15, for n_heads heads, whose rows' state is s[head]; of the first head, q and
+ * caches. Step by step for all heads: most of the work on scores is waiting for one result to make the next. next_k, next_v,
+ * next_stride: the tile to ask for, as blocks lie anywhere and no processor guesses them: its K beside the scores, its V
+ * beside the sum over V.
+ */
+inline void VARIANT(tile16, TQ)(struct VARIANT(rows, TQ) * s, int n_heads, const struct attention *a, int job_pos, int p,
+                                int end, int last, __global const float *q, __global const int *table,
                                 __global const kv_t *k_cache, __global const kv_t *v_cache, size_t block_stride,
                                 __global const kv_t *next_k, __global const kv_t *next_v)
 {
-    enum { ROWS = TQ * GROUP };
-    float16 score[ROWS];
-    float prob[ROWS][KV_SCALES][16];
-    VARIANT(scores, TQ)(a, p, last, q, table, k_cache, block_stride, next_k, next_v, score);
-    /* Old sums keep exp(old maximum - new one) of their weight: where there are many rows, for all at once. */
-    float keep[(ROWS + 15) / 16 * 16], top[(ROWS + 15) / 16 * 16];
-    UNROLL for (int r = 0; r < ROWS; r++)
-    {
-        const int16 at = (int16)(p) + LANES;
-        score[r] = select(score[r], (float16)(MASKED), at > (int16)(job_pos + r / GROUP));
-        top[r] = fmax(s->max[r], max16(score[r]));
-        keep[r] = s->max[r] - top[r];
-        s->max[r] = top[r];
-    }
-    for (int r = ROWS; r < (ROWS + 15) / 16 * 16; r++)
-        keep[r] = 0.0f;
-    for (int r = 0; r < ROWS; r += 16)
-        vstore16(exp16(vload16(0, keep + r)), 0, keep + r);
-    UNROLL for (int r = 0; r < ROWS; r++)
-    {
-        const float16 e = exp16(score[r] - (float16)(top[r]));
-        s->sum[r] = fma(s->sum[r], (float16)(keep[r]), e);
-        vstore16(e, 0, prob[r][0]);
-        UNROLL for (int j = 0; j < HEAD_VECS; j++) s->acc[r][j] = s->acc[r][j] * (float16)(keep[r]);
-    }
-#ifdef KV_CODES
-    UNROLL for (int c = KV_SCALES - 1; c >= 0; c--)
-    {
-        const float16 scale = load_scales(v_cache, table, p, c, last, block_stride);
-        UNROLL for (int r = 0; r < ROWS; r++) vstore16(vload16(0, prob[r][0]) * scale, 0, prob[r][c]);
-    }
-#endif
-    const int n = min(16, end - p);
-#if TQ * GROUP * HEAD_VECS <= 24 /* all sums stay in registers */
-    float16 acc[ROWS][HEAD_VECS];
-    UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int j = 0; j < HEAD_VECS; j++) acc[r][j] = s->acc[r][j];
-    for (int i = 0; i < n; i++) {
-        __global const kv_t *v = v_row(v_cache, table, p + i, block_stride);
-        UNROLL for (int j = 0; j < HEAD_VECS; j++)
+    enum {
+        ROWS = TQ * GROUP,
+        HEADS = TQ == 1 ? HEADS_AT_ONCE : 1,
+        LINE = 64 / sizeof(kv_t),
+        SHARE = (PLANE + 16 * LINE - 1) / (16 * LINE) * LINE
+    };
+    float16 score[HEADS][ROWS];
+    float prob[HEADS][ROWS][KV_SCALES][16];
+    float keep[(HEADS * ROWS + 15) / 16 * 16], top[HEADS][ROWS];
+    for (int h = 0; h < n_heads; h++)
+        VARIANT(scores, TQ)(a, p, last, q + h * GROUP * HEAD_DIM, table, k_cache + h * PLANE, block_stride,
+                            next_k + h * PLANE, score[h]);
+    for (int h = 0; h < n_heads; h++)
+        UNROLL for (int r = 0; r < ROWS; r++)
         {
-            const float16 v16 = kv_load16(v + j * 16);
-            UNROLL for (int r = 0; r < ROWS; r++) acc[r][j] = fma(v16, (float16)(prob[r][KV_SCALES == 1 ? 0 : j / KV_VECS][i]), acc[r][j]);
+            const int16 at = (int16)(p) + LANES;
+            score[h][r] = select(score[h][r], (float16)(MASKED), at > (int16)(job_pos + r / GROUP));
+            top[h][r] = fmax(s[h].max[r], max16(score[h][r]));
+            keep[h * ROWS + r] = s[h].max[r] - top[h][r];
+            s[h].max[r] = top[h][r];
         }
-    }
-    UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int j = 0; j < HEAD_VECS; j++) s->acc[r][j] = acc[r][j];
-#else
-    for (int j = 0; j < HEAD_VECS; j++) {
-        float16 acc[ROWS];
-        UNROLL for (int r = 0; r < ROWS; r++) acc[r] = s->acc[r][j];
-        for (int i = 0; i < n; i++) {
-            const float16 v16 = kv_load16(v_row(v_cache, table, p + i, block_stride) + j * 16);
-            UNROLL for (int r = 0; r < ROWS; r++) acc[r] = fma(v16, (float16)(prob[r][KV_SCALES == 1 ? 0 : j / KV_VECS][i]), acc[r]);
-        }
-        UNROLL for (int r = 0; r < ROWS; r++) s->acc[r][j] = acc[r];
-    }
+    /* Old sums keep exp(old maximum - new one) of their weight: for all rows at once. */
+    for (int r = n_heads * ROWS; r % 16; r++)
+        keep[r] = 0.0f;
+    for (int r = 0; r < n_heads * ROWS; r += 16)
+        vstore16(exp16(vload16(0, keep + r)), 0, keep + r);
+    for (int h = 0; h < n_heads; h++) {
+#ifdef KV_CODES
+        float16 scale[KV_SCALES];
+        UNROLL for (int c = 0; c < KV_SCALES; c++) scale[c] =
+            load_scales(v_cache + h * PLANE, table, p, c, last, block_stride);
 #endif
+        UNROLL for (int r = 0; r < ROWS; r++)
+        {
+            const float16 e = exp16(score[h][r] - (float16)(top[h][r]));
+            s[h].sum[r] = fma(s[h].sum[r], (float16)(keep[h * ROWS + r]), e);
+#ifdef KV_CODES
+            UNROLL for (int c = 0; c < KV_SCALES; c++) vstore16(e * scale[c], 0, prob[h][r][c]);
+#else
+            vstore16(e, 0, prob[h][r][0]);
+#endif
+        }
+    }
+    const int n = min(16, end - p);
+    for (int h = 0; h < n_heads; h++) {
+        for (int j0 = 0; j0 < HEAD_VECS; j0 += V_VECS) { /* as many sums as stay in registers */
+            float16 acc[ROWS][V_VECS];
+            UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int j = 0; j < V_VECS; j++) acc[r][j] =
+                s[h].acc[r][j0 + j] * (float16)(keep[h * ROWS + r]);
+            for (int i = 0; i < n; i++) {
+                __global const kv_t *v = v_row(v_cache + h * PLANE, table, p + i, block_stride);
+                if (j0 == 0)
+                    for (int at = i * SHARE; at < (i + 1) * SHARE; at += LINE)
+                        PREFETCH(next_v + h * PLANE + at);
+                UNROLL for (int j = 0; j < V_VECS; j++)
+                {
+                    const float16 v16 = kv_load16(v + (j0 + j) * 16);
+                    UNROLL for (int r = 0; r < ROWS; r++) acc[r][j] =
+                        fma(v16, (float16)(prob[h][r][KV_SCALES == 1 ? 0 : (j0 + j) / KV_VECS][i]), acc[r][j]);
+                }
+            }
+            UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int j = 0; j < V_VECS; j++) s[h].acc[r][j0 + j] =
+                acc[r][j];
+        }
+    }
 }
+#undef V_VECS
 
 /* Heads head … head + n_heads - 1 of a job, at most HEADS_AT_ONCE: tile by tile, as their K and V lie together. next_job: the
  * one that may be wanted after it. */
@@ -187,10 +203,8 @@ NOINLINE void VARIANT(attend, TQ)(const struct attention *a, int head, int n_hea
             const size_t block = next_table[next / BLOCK_TOKENS] * block_stride;
             __global const kv_t *next_k = k_cache + block + next % BLOCK_TOKENS;
             __global const kv_t *next_v = v_cache + block + next % BLOCK_TOKENS * HEAD_PAD;
-            for (int h = 0; h < n_heads; h++)
-                VARIANT(tile16, TQ)(&s[h], a, job.s2, p, end, last, q + h * GROUP * HEAD_DIM, table,
-                                    k_cache + h * PLANE, v_cache + h * PLANE, block_stride, next_k + h * PLANE,
-                                    next_v + h * PLANE);
+            VARIANT(tile16, TQ)(s, n_heads, a, job.s2, p, end, last, q, table, k_cache, v_cache, block_stride, next_k,
+                                next_v);
         }
         for (int h = 0; h < n_heads; h++)
             for (int r = 0; r < ROWS; r++) {

@@ -161,18 +161,17 @@ inline void finish(float16 v, __global float *y, int mode)
         v = vload16(0, y) + v;
     else if (mode == SILU_MUL)
         v = silu16(vload16(0, y)) * v;
-    store16(v, y);
+    if (mode == LOGITS)
+        store16_past_caches(v, y);
+    else
+        store16(v, y);
 }
 
 /* The highest value, or NaN when one is NaN or +inf. */
-inline float highest16(float16 v)
+inline float highest(float16 a, float16 b)
 {
-    return all(v <= (float16)(MAXFLOAT)) ? max16(v) : NAN;
-}
-
-inline float highest(float a, float b)
-{
-    return a != a || b != b ? NAN : fmax(a, b);
+    const float16 top = select(a, b, b > a); /* unlike fmax, one instruction; a NaN is seen below */
+    return all(a <= (float16)(MAXFLOAT)) && all(b <= (float16)(MAXFLOAT)) ? max16(top) : NAN;
 }
 
 /* Rows 32 pair … of m by tokens first … end-1 (see tile_sums); y: [token][y_stride]. */
@@ -191,7 +190,7 @@ NOINLINE void multiply(const struct matrix *m, int pair, int next, struct input 
             if (both)
                 finish(sums[TILE_MAX + i], y + row + 16, mode);
             if (mode == LOGITS)
-                maxima[row] = both ? highest(highest16(sums[i]), highest16(sums[TILE_MAX + i])) : highest16(sums[i]);
+                maxima[row] = highest(sums[i], sums[both ? TILE_MAX + i : i]);
         }
     }
 }
