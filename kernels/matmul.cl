@@ -28,7 +28,7 @@ struct input {
 /* ops.h: store; add to y (residual); y = silu(y) × sum (the up half of a gated layer); store, and behind the row's last
  * column the highest of each pair's 32. */
 enum { STORE, ADD, SILU_MUL, LOGITS };
-/* Which tiles a product takes, in bits, 0 for what is best as a rule (engine/exec/tiles.h): the second largest first; AMX
+/* Which tiles a product takes, in bits, 0 for what is best as a rule (engine/exec/tiles.h): the second largest first (in bf16 shorter panels); AMX
  * for as few tokens as it can take, or never. */
 enum { TILES_SHORT = 1, TILES_AMX = 2, TILES_NO_AMX = 4 };
 
@@ -130,7 +130,7 @@ inline int tile_sums(const struct matrix *m, int pair, int next, struct input in
     const struct ahead ahead = {(__global const char *)(m->w + next_block * BLOCK_WORDS),
                                 (__global const char *)(m->scales + next_block * BLOCK_SCALES)};
     tile_bf16(m->w + block * BLOCK_WORDS, m->scales + block * BLOCK_SCALES, step,
-              in.codes + (size_t)t * n_blocks * 16, n_blocks, n, ahead, sums);
+              in.codes + (size_t)t * n_blocks * 16, n_blocks, n, m->tiles & TILES_SHORT, ahead, sums);
     return n;
 }
 #else

@@ -6,7 +6,7 @@
  * with 16 pairs, and what the self-check (engine/exec/dot.h) insists on, so plain code gives the same bits.
  *
  * step: blocks from the first group to the second, 0 where there is none. codes: of the first token, whose number is a multiple
- * of 16. next: weights and scales that will be wanted next. out: sums of the first group, from TILE_MAX on those of the second.
+ * of 16. short_panels: a matter of speed alone. next: weights and scales that will be wanted next. out: sums of the first group, from TILE_MAX on those of the second.
  */
 #ifdef DOT_AMX
 #define TILE_MAX 256
@@ -20,7 +20,9 @@ struct ahead {
 };
 
 #ifdef DOT_AMX
-#define PANEL 9  /* blocks of both groups: as many as stay in the nearest cache beside activations */
+/* Blocks of both groups: as many as stay in the nearest cache beside activations, or with TILES_SHORT (matmul.cl) fewer. */
+#define PANEL       9
+#define SHORT_PANEL 6
 #define SLOTS 16 /* places for decoded blocks: a power of 2, more than PANEL */
 #define RING  4  /* of which as many are used where nothing is multiplied again: a power of 2, more than LAG */
 #define LAG   2  /* blocks decoded before the first is multiplied: a tile isn't loaded from stores still under way */
@@ -156,10 +158,11 @@ AMX_FUNCTION void amx_multiply(const struct panel *p, __global const char *a, si
 
 /* Between amx_begin and amx_end. Up to 32 tokens take all blocks as one panel, of which only the last slots are kept. */
 void tile_bf16(__global const word_t *w, __global const ushort16 *scales, int step, __global const int *codes,
-               int n_blocks, int n_tokens, struct ahead next, float16 *out)
+               int n_blocks, int n_tokens, bool short_panels, struct ahead next, float16 *out)
 {
     uint16 slots[2][SLOTS][16];
-    const int panels = n_tokens <= 32 ? 1 : (n_blocks + PANEL - 1) / PANEL, size = (n_blocks + panels - 1) / panels;
+    const int most = n_tokens <= 32 ? n_blocks : short_panels ? SHORT_PANEL : PANEL;
+    const int panels = (n_blocks + most - 1) / most, size = (n_blocks + panels - 1) / panels;
     const size_t second = (size_t)n_blocks * 1024;
     for (int b = 0; b < n_blocks; b += size) {
         const struct panel p = {w + (size_t)b * BLOCK_WORDS, scales + (size_t)b * BLOCK_SCALES, step,
@@ -204,7 +207,7 @@ inline void plain_bf16(__global const word_t *w, __global const ushort16 *scales
 }
 
 NOINLINE void tile_bf16(__global const word_t *w, __global const ushort16 *scales, int step, __global const int *codes,
-                        int n_blocks, int n_tokens, struct ahead next, float16 *out)
+                        int n_blocks, int n_tokens, bool short_panels, struct ahead next, float16 *out)
 {
     for (int t = 0; t < n_tokens; t += 4) {
         plain_bf16(w, scales, codes, n_blocks, t, out + t);

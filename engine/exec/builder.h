@@ -21,7 +21,7 @@ struct builder {
 };
 
 /* Begins a child for the device that `selection` names, if it is a CPU of PoCL's, there is a second processor, and no note
- * that it was done. For int8 it takes the widest way of summing that the processor has, which is what the self-check will
+ * that it was done. It takes the widest way of summing that the processor has, which is what the self-check will
  * most probably choose. */
 void builder_begin(const char *selection, const struct ops_shape *shape, int dir_fd, struct builder *out);
 /* Ends it, ready or not, and waits for its end; with `built` (this process has all kernels) leaves the note. Zeroed struct

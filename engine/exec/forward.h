@@ -13,7 +13,7 @@
  *     x  += matmul(ff)
  *   logits = matmul(rmsnorm(x[wanted rows]))            [rows][vocabulary]
  *
- * In int8, what a matrix of quantised weights multiplies is quantised first (once where several share it).
+ * In int8 and bf16, what a matrix multiplies is coded first (once where several share it).
  */
 #ifndef WEFT_EXEC_FORWARD_H
 #define WEFT_EXEC_FORWARD_H
@@ -30,7 +30,7 @@ struct forward {
     struct tiles tiles; /* of the products: speed alone, and may change between passes */
     /* Activations, a row a token (OPS_SPARE_ROWS more). */
     struct ocl_buf x, h, qkv, q, att, ff, picked, logits;
-    struct ocl_buf codes, factors;       /* one matrix's input in int8; empty in fp32 */
+    struct ocl_buf codes, factors;       /* one matrix's coded input; empty in fp32 */
     struct ocl_buf ff_codes, ff_factors; /* the last matrix's, when another's must stand beside it (crew.h) */
     uint32_t embd_stride, heads_stride, ff_stride, logits_stride; /* floats */
     uint32_t maxima_at; /* column of a row of logits from which on exec_row.maxima are */

@@ -52,7 +52,7 @@ unsigned tiles_variants(enum precision precision, enum dot_path dot, uint8_t out
 {
     static const uint8_t all[TILES_VARIANTS_MAX] = {TILES_RULE, TILES_SHORT, TILES_AMX, TILES_NO_AMX,
                                                     TILES_NO_AMX | TILES_SHORT};
-    const unsigned n = precision == PRECISION_BF16                     ? 1
+    const unsigned n = precision == PRECISION_BF16                     ? (dot == DOT_AMX ? 2 : 1)
                        : precision == PRECISION_INT8 && dot == DOT_AMX ? TILES_VARIANTS_MAX
                                                                        : 2;
     memcpy(out, all, n);

@@ -44,6 +44,8 @@ static enum weft_rc fill_rows(struct trial *t, struct weft_err *err)
         x[i] = i < period ? (float)(rng_unit(&r) * 2 - 1) : x[i - period];
     for (size_t i = 0; i < t->codes.bytes && !rc; i++)
         codes[i] = i < period ? (int8_t)((int)rng_below(&r, 255) - 127) : codes[i - period];
+    for (size_t i = 1; i < t->codes.bytes && !rc && t->f->ops->shape.precision == PRECISION_BF16; i += 2)
+        codes[i] = (int8_t)(i % 4 ? 0x3f : -0x41); /* exponents of bfloat16 near 1, either sign */
     if (!rc)
         rc = ocl_write(o, &t->x, 0, x, t->x.bytes, err);
     if (!rc)
@@ -68,13 +70,14 @@ enum weft_rc trial_init(const struct forward *f, const struct crew *crew, uint32
         inputs = m->n_blocks * REPACK_INPUTS > inputs ? m->n_blocks * REPACK_INPUTS : inputs;
         groups = m->n_groups > groups && p != PRODUCT_LOGITS ? m->n_groups : groups;
     }
+    const size_t code = ops_code_bytes(f->ops->shape.precision);
     const struct {
         struct ocl_buf *buf;
         size_t bytes;
         const char *what;
     } buffers[] = {
         {&t.x, rows * inputs * sizeof(float), "rows to time products with"},
-        {&t.codes, rows * inputs, "codes to time products with"},
+        {&t.codes, rows * inputs * (code ? code : 1), "codes to time products with"},
         {&t.factors, rows * inputs / REPACK_INPUTS * 2 * sizeof(float), "factors to time products with"},
         {&t.y, rows * y_stride(groups) * sizeof(float), "products to time"},
     };

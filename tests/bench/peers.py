@@ -530,7 +530,7 @@ def parse(arguments):
     add = parser.add_argument
     add("--weft", default="build/release/weft", metavar="PATH", help="the program; %(default)s if not given")
     add("--model", default=str(model), metavar="PATH", help="a GGUF file; the default model if not given")
-    add("--precision", default="int8", metavar="LIST", help="weft's: int8, fp32, auto; %(default)s if not given")
+    add("--precision", default="auto", metavar="LIST", help="weft's: auto, bf16, int8, fp32; %(default)s if not given")
     add("--peers", type=engines_of, default=list(PACKAGES), metavar="LIST", help=f"of {','.join(PACKAGES)}; all if not given")
     add("--rounds", type=int, default=5, metavar="N", help="times that each is measured; %(default)s if not given")
     add("--batch", type=numbers, default=[1, 8, 16, 32], metavar="LIST", help="streams; 1,8,16,32 if not given")

@@ -52,11 +52,14 @@ static void only_what_differs_is_tried(void **state)
 {
     uint8_t v[TILES_VARIANTS_MAX];
     (void)state;
-    assert_int_equal(tiles_variants(false, DOT_AMX, v), 2);
+    assert_int_equal(tiles_variants(PRECISION_FP32, DOT_AMX, v), 2);
     assert_int_equal(v[0], TILES_RULE);
     assert_int_equal(v[1], TILES_SHORT);
-    assert_int_equal(tiles_variants(true, DOT_VNNI, v), 2);
-    assert_int_equal(tiles_variants(true, DOT_AMX, v), TILES_VARIANTS_MAX);
+    assert_int_equal(tiles_variants(PRECISION_BF16, DOT_PLAIN, v), 1);
+    assert_int_equal(tiles_variants(PRECISION_BF16, DOT_AMX, v), 2);
+    assert_int_equal(v[1], TILES_SHORT);
+    assert_int_equal(tiles_variants(PRECISION_INT8, DOT_VNNI, v), 2);
+    assert_int_equal(tiles_variants(PRECISION_INT8, DOT_AMX, v), TILES_VARIANTS_MAX);
     for (unsigned i = 0; i < TILES_VARIANTS_MAX; i++)
         for (unsigned j = 0; j < i; j++)
             assert_int_not_equal(v[i], v[j]);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "fixture.h"
+#include "tests/support/ways.h"
 
 #include "engine/base/clock.h"
 #include "engine/exec/exec_cl_impl.h"
@@ -77,6 +78,11 @@ static int open_as(void **state, const char *precision, uint32_t n_head)
 static int open_int8(void **state)
 {
     return open_as(state, "int8", 2);
+}
+
+static int open_bf16(void **state)
+{
+    return open_as(state, "bf16", 2);
 }
 
 static int open_int8_launches(void **state)
@@ -220,8 +226,9 @@ int main(void)
         cmocka_unit_test(a_start_measures_nothing),
         cmocka_unit_test(failures_end_it_and_nothing_else),
     };
-    /* int8 first: its choice of instructions is made in a child, before this process uses OpenCL. */
-    return cmocka_run_group_tests_name("tuner, int8", tests, open_int8, close_tuned) +
+    choose_ways(NULL);
+    return cmocka_run_group_tests_name("tuner, bf16", tests, open_bf16, close_tuned) +
+           cmocka_run_group_tests_name("tuner, int8", tests, open_int8, close_tuned) +
            cmocka_run_group_tests_name("tuner, int8, single launches", tests, open_int8_launches,
                                        close_tuned) +
            cmocka_run_group_tests_name("tuner, fp32", tests, open_fp32, close_tuned);
