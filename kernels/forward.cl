@@ -256,19 +256,16 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
         PRODUCT(phase + 8 * CREW_INTS, f.embd_groups, n_tokens, NULL,
                 multiply(&down, pair, next, inner, first, end, x, embd_stride, ADD));
     }
-    if (!f.makes_logits || !n_rows) {
-        products_end(amx);
-        return;
-    }
     __global float *picked = AT(float, f.picked);
-    if (f.output_norm) /* none: the rows are there (crew_product) */
+    if (f.output_norm && n_rows) /* none: the rows are there (crew_product) */
         CREW_PHASE(phase, n_rows, 1,
                    norm_to(&f, x + (size_t)AT(int, f.rows)[i] * embd_stride, AT(float, f.output_norm),
-                       picked + (size_t)i * embd_stride, i));
+                           picked + (size_t)i * embd_stride, i));
     const struct matrix output = {AT(word_t, f.logits_w), AT(ushort16, f.logits_s), f.logits_groups, f.embd_blocks,
                                   TILES_OF(LOGIT)};
-    CREW_PHASE(phase + CREW_INTS, (f.logits_groups + 1) / 2, 4,
-               multiply(&output, i, i * 2 + 2 < f.logits_groups ? i + 1 : i, INPUT(picked, embd_stride), 0, n_rows, AT(float, f.logits), f.logits_stride,
-                        LOGITS));
+    if (f.makes_logits && n_rows)
+        CREW_PHASE(phase + CREW_INTS, (f.logits_groups + 1) / 2, 4,
+                   multiply(&output, i, i * 2 + 2 < f.logits_groups ? i + 1 : i, INPUT(picked, embd_stride), 0, n_rows,
+                            AT(float, f.logits), f.logits_stride, LOGITS));
     products_end(amx);
 }

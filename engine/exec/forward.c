@@ -168,15 +168,17 @@ static enum weft_rc run_feed_forward(struct forward *f, uint32_t n, uint32_t lay
     return rc;
 }
 
-static enum weft_rc run_logits(struct forward *f, const struct batch *b, struct weft_err *err)
+/* by_crew: the rows are picked, normalised and coded already. */
+static enum weft_rc run_logits(struct forward *f, const struct batch *b, bool by_crew, struct weft_err *err)
 {
     const struct rows x = {&f->x, f->embd_stride, 0}, picked = {&f->picked, f->embd_stride, 0};
     const struct rows logits = {&f->logits, f->logits_stride, 0};
-    struct input wanted = {picked, false};
+    struct input wanted = {picked, by_crew};
     if (!b->n_rows)
         return WEFT_OK;
-    enum weft_rc rc = ops_rmsnorm(f->ops, x, &f->w->output_norm, &f->rows, picked, f->shape->n_embd,
-                                  f->shape->rms_eps, b->n_rows, err);
+    enum weft_rc rc = by_crew ? WEFT_OK
+                              : ops_rmsnorm(f->ops, x, &f->w->output_norm, &f->rows, picked, f->shape->n_embd,
+                                            f->shape->rms_eps, b->n_rows, err);
     if (!rc)
         rc = multiply(f, &wanted, PRODUCT_LOGITS, f->w->tied ? &f->w->embd : &f->w->output, logits, b->n_rows,
                       OPS_LOGITS, err);
@@ -198,6 +200,6 @@ enum weft_rc forward_run(struct forward *f, const struct crew *crew, const struc
             rc = run_feed_forward(f, b->n_tokens, i, err);
     }
     if (!rc && !(crew && crew->makes_logits))
-        rc = run_logits(f, b, err);
+        rc = run_logits(f, b, crew != NULL, err);
     return rc;
 }

@@ -217,7 +217,7 @@ static enum weft_rc open_singles(struct ops *ops, int cache_fd, struct weft_err 
 {
     const uint64_t types = single_types(ops);
     enum weft_rc rc = WEFT_OK;
-    if ((types || !ops->forward.kernel) && !ops->rmsnorm.kernel)
+    if (!ops->forward.kernel && !ops->rmsnorm.kernel)
         rc = open_layer_program(ops, cache_fd, err);
     for (size_t i = 0; i < sizeof weight_types / sizeof *weight_types && !rc; i++)
         if (types >> weight_types[i].type & 1 && !ops->embed[weight_types[i].type].kernel)
@@ -345,7 +345,8 @@ size_t ops_block_bytes(const struct ops_shape *s)
 {
     /* As in kernels/attention.clh: a code a value, and a scale for each 32 or 16. */
     const size_t pad = head_pad(s), scaled = s->head_dim % 32 == 0 ? 32 : 16;
-    const size_t slot = s->precision == PRECISION_FP32 ? pad * sizeof(cl_float) : pad + pad / scaled * sizeof(cl_half);
+    const size_t slot =
+        s->precision == PRECISION_FP32 ? pad * sizeof(cl_float) : pad + pad / scaled * sizeof(cl_half);
     return 2 * (size_t)s->n_layer * s->n_head_kv * slot * s->block_tokens;
 }
 
@@ -364,10 +365,10 @@ enum weft_rc ops_rope_store(struct ops *ops, struct rows qkv, uint32_t k_at, uin
     const cl_int q_stride = (cl_int)q.stride, l = (cl_int)layer, n_layer = (cl_int)s->n_layer;
     const cl_int n_head = (cl_int)s->n_head, n_kv = (cl_int)s->n_head_kv;
     const cl_float scale = (cl_float)(1.0 / sqrt((double)s->head_dim));
-    const struct ocl_arg args[] = {OCL_BUF(qkv.buf),  OCL_ARG(qkv_stride), OCL_ARG(k),      OCL_ARG(v),
-                                   OCL_BUF(tokens),   OCL_BUF(table),      OCL_ARG(rot),    OCL_BUF(q.buf),
-                                   OCL_ARG(q_stride), OCL_BUF(kv), OCL_ARG(l),
-                                   OCL_ARG(n_layer),  OCL_ARG(n_head),     OCL_ARG(n_kv),   OCL_ARG(scale)};
+    const struct ocl_arg args[] = {OCL_BUF(qkv.buf),  OCL_ARG(qkv_stride), OCL_ARG(k),    OCL_ARG(v),
+                                   OCL_BUF(tokens),   OCL_BUF(table),      OCL_ARG(rot),  OCL_BUF(q.buf),
+                                   OCL_ARG(q_stride), OCL_BUF(kv),         OCL_ARG(l),    OCL_ARG(n_layer),
+                                   OCL_ARG(n_head),   OCL_ARG(n_kv),       OCL_ARG(scale)};
     return ocl_launch(ops->o, &ops->rope_store, s->n_head + 2 * s->n_head_kv, n_tokens, args, N_ARGS(args),
                       err);
 }
@@ -380,9 +381,9 @@ enum weft_rc ops_attention(struct ops *ops, bool decode, struct rows q, const st
     const struct ops_shape *s = &ops->shape;
     const cl_int q_stride = (cl_int)q.stride, l = (cl_int)layer, n_layer = (cl_int)s->n_layer;
     const cl_int n_kv = (cl_int)s->n_head_kv;
-    const struct ocl_arg args[] = {OCL_BUF(q.buf),  OCL_ARG(q_stride), OCL_BUF(kv),
-                                   OCL_BUF(tables), OCL_BUF(jobs),     OCL_BUF(out.buf), OCL_BUF(partials),
-                                   OCL_ARG(l),      OCL_ARG(n_layer),  OCL_ARG(n_kv)};
+    const struct ocl_arg args[] = {OCL_BUF(q.buf),   OCL_ARG(q_stride), OCL_BUF(kv),       OCL_BUF(tables),
+                                   OCL_BUF(jobs),    OCL_BUF(out.buf),  OCL_BUF(partials), OCL_ARG(l),
+                                   OCL_ARG(n_layer), OCL_ARG(n_kv)};
     return ocl_launch(ops->o, decode ? &ops->attention_decode : &ops->attention_prefill, s->n_head_kv, n_jobs,
                       args, N_ARGS(args), err);
 }
