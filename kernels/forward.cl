@@ -31,11 +31,12 @@ enum { PHASES = 9, OTHER_PHASES = 3 }; /* a layer's; embedding, last norm, logit
 enum { QKV, OUT, FF, DOWN, LOGIT, PRODUCTS };
 #define TILES_OF(PRODUCT) (tiles >> 3 * (PRODUCT) & 7)
 
-/* How many tokens a task of a product takes: all, but where there are fewer pairs of rows than a crew could share. */
+/* How many tokens a task of a product takes: all, but where there are fewer pairs of rows than a crew could share, and no more
+ * than have their inputs in the second cache while all pairs go over them. */
 inline int chunk_of(int n_groups, int n_tokens, int n_crew)
 {
-    const int pairs = (n_groups + 1) / 2;
-    const int parts = clamp(4 * n_crew / pairs, 1, (n_tokens + 15) / 16);
+    const int pairs = (n_groups + 1) / 2, most = 256;
+    const int parts = max(clamp(4 * n_crew / pairs, 1, (n_tokens + 15) / 16), (n_tokens + most - 1) / most);
     return ((n_tokens + parts - 1) / parts + 15) / 16 * 16;
 }
 
