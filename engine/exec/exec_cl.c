@@ -20,6 +20,7 @@
 #include "engine/exec/exec_cl_impl.h"
 #include "engine/exec/kernel_cache.h"
 #include "engine/exec/pocl_cache.h"
+#include "engine/exec/pocl_threads.h"
 
 static enum weft_rc choose_precision(struct exec_cl *x, struct weft_err *err)
 {
@@ -99,8 +100,8 @@ static enum weft_rc device_fill(struct exec_cl *x, int cache, struct weft_err *e
 {
     const struct exec_cl_config *cfg = &x->cfg;
     struct on_device *d = &x->device;
-    enum weft_rc rc = ocl_buf_create(&d->ocl, ops_block_bytes(&x->shape) * x->base.info.n_blocks, "the KV cache",
-                                     &d->kv, err);
+    enum weft_rc rc = ocl_buf_create(&d->ocl, ops_block_bytes(&x->shape) * x->base.info.n_blocks,
+                                     "the KV cache", &d->kv, err);
     tell(x, "building kernels");
     if (!rc)
         rc = ops_create(&d->ocl, &x->shape, cache, &d->ops, err);
@@ -222,6 +223,7 @@ static enum weft_rc device_up(struct exec_cl *x, struct weft_err *err)
         builder_begin(cfg->device, &x->shape, cache, &builder);
     choose_dot_path(x, cache);
     tell(x, "opening the device");
+    pocl_threads_pin(cfg->threads); /* not earlier: children that compile may use any core */
     enum weft_rc rc = ocl_open(cfg->device, cfg->threads, cfg->profile, &d->ocl, err);
     if (!rc && !ocl_is_pocl_cpu(&d->ocl)) /* the verdict may be of a device that had this name before */
         without_dot_path(x);
@@ -273,12 +275,14 @@ static enum weft_rc move_blocks(struct exec_cl *x, const struct plan *plan, stru
     const size_t bytes = (size_t)x->base.info.block_bytes;
     enum weft_rc rc = WEFT_OK;
     for (uint32_t i = 0; i < plan->n_parks && !rc; i++)
-        rc = ocl_read(&d->ocl, &d->kv, plan->parks[i].src * bytes, x->park + plan->parks[i].dst * bytes, bytes, err);
+        rc = ocl_read(&d->ocl, &d->kv, plan->parks[i].src * bytes, x->park + plan->parks[i].dst * bytes,
+                      bytes, err);
     for (uint32_t i = 0; i < plan->n_restores && !rc; i++)
-        rc = ocl_write(&d->ocl, &d->kv, plan->restores[i].dst * bytes, x->park + plan->restores[i].src * bytes, bytes,
-                       err);
+        rc = ocl_write(&d->ocl, &d->kv, plan->restores[i].dst * bytes,
+                       x->park + plan->restores[i].src * bytes, bytes, err);
     for (uint32_t i = 0; i < plan->n_copies && !rc; i++)
-        rc = ocl_copy(&d->ocl, &d->kv, plan->copies[i].src * bytes, &d->kv, plan->copies[i].dst * bytes, bytes, err);
+        rc = ocl_copy(&d->ocl, &d->kv, plan->copies[i].src * bytes, &d->kv, plan->copies[i].dst * bytes,
+                      bytes, err);
     return rc;
 }
 
