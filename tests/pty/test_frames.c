@@ -16,13 +16,14 @@
 
 static struct console con;
 
-/* Of the processor's time, as the machine may be busy; the benchmark tells the clock's, too. Where program and test wait for a
- * processor, or others on the machine take its caches, which can't be seen from here, the worst frames may take three times as
- * long. There are so many frames that the first, which draws all, isn't the worst 1 % alone. */
+/* Of the processor's time, as the machine may be busy; the benchmark tells the clock's, too. Where it is so busy that program and
+ * test wait for a processor, caches are cold after each wait, and the worst frames may take three times as long. There are so
+ * many frames that the first, which draws all, isn't the worst 1 % alone. */
 static void a_frame_at_200x60_takes_2_ms(void **state)
 {
     (void)state;
-    enum { FRAMES = 300, LONG_MS = 120000, WORST = 3 };
+    enum { FRAMES = 300, LONG_MS = 120000, WHEN_BUSY = 3 };
+    const double a_busy_share = 0.05;
     struct frame_times t;
     streams_start(&con, 200, 60, streams_simulated);
     unsigned from = vt_frames(con.pty.vt);
@@ -37,7 +38,7 @@ static void a_frame_at_200x60_takes_2_ms(void **state)
                   "waited for one\n",
                   t.drawn, t.processor_p50, t.processor_p99, busy * 100);
     assert_true(t.processor_p50 <= 2 * CONSOLE_SLACK);
-    assert_true(t.processor_p99 <= 2 * CONSOLE_SLACK * WORST);
+    assert_true(t.processor_p99 <= 2 * CONSOLE_SLACK * (busy > a_busy_share ? WHEN_BUSY : 1));
 }
 
 /* A step takes half a second, and the engine tells of its beginning and its end: there is nothing to draw between. */
