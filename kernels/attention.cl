@@ -94,9 +94,8 @@ inline void VARIANT(scores, TQ)(const struct attention *a, int p, int last, __gl
 
 /*
  * Scores, softmax and sum over V of positions p … p+15, for n_heads heads, whose rows' state is s[head]; of the first head, q and
- * caches. Step by step for all heads: most of the work on scores is waiting for one result to make the next. next_k, next_v,
- * next_stride: the tile to ask for, as blocks lie anywhere and no processor guesses them: its K beside the scores, its V
- * beside the sum over V.
+ * caches. Step by step for all heads, so that none waits for its own last result alone. next_k, next_v: the tile to ask for, as
+ * blocks lie anywhere and no processor guesses them: its K beside the scores, its V beside the sum over V.
  */
 inline void VARIANT(tile16, TQ)(struct VARIANT(rows, TQ) * s, int n_heads, const struct attention *a, int job_pos, int p,
                                 int end, int last, __global const float *q, __global const int *table,

@@ -30,20 +30,3 @@ inline void code_block(float16 v0, float16 v1, __global int *codes, __global flo
     factors[0] = scale;
     factors[16] = scale * (float)(p4.x + p4.y + p4.z + p4.w);
 }
-
-/* Blocks first … end-1 of row `row`; x is that row's. */
-inline void code_row(__global const float *x, __global int *codes, __global float *factors, int n_blocks, size_t row,
-                     int first, int end)
-{
-    for (int b = first; b < end; b++)
-        code_block(vload16(0, x + b * 32), vload16(1, x + b * 32), codes, factors, row, n_blocks, b);
-}
-
-/* One work-item a row. */
-KERNEL void quantize(__global const float *x, int x_stride, __global int *codes, __global float *factors,
-                     int n_blocks, int n_rows)
-{
-    const int row = get_global_id(0);
-    if (row < n_rows)
-        code_row(x + (size_t)row * x_stride, codes, factors, n_blocks, row, 0, n_blocks);
-}

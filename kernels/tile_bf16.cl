@@ -6,7 +6,8 @@
  * with 16 pairs, and what the self-check (engine/exec/dot.h) insists on, so plain code gives the same bits.
  *
  * step: blocks from the first group to the second, 0 where there is none. codes: of the first token, whose number is a multiple
- * of 16. short_panels: a matter of speed alone. next: weights and scales that will be wanted next. out: sums of the first group, from TILE_MAX on those of the second.
+ * of 16. short_panels: a matter of speed alone. next: weights and scales that will be wanted next. out: sums of the first
+ * group, from TILE_MAX on those of the second.
  */
 #ifdef DOT_AMX
 #define TILE_MAX 256

@@ -207,7 +207,8 @@ static void verdict_name(const char *selection, enum precision precision, char o
 {
     static const char *const sources[] = {"common.clh",   "weights.clh",      "dot.clh",  "tile_i8.cl",
                                           "tile_amx.cl",  "matmul.cl",        "bf16.clh", "quantize.cl",
-                                          "tile_bf16.cl", "weights_bf16.clh", "round.cl", "amx.clh"};
+                                          "tile_bf16.cl", "weights_bf16.clh", "round.cl", "code_rows.cl",
+                                          "amx.clh"};
     uint64_t h = FNV1A64_INIT;
     h = fnv1a64(h, selection, strlen(selection) + 1);
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {

@@ -112,8 +112,9 @@ static void add_weight_parts(const struct ops *ops, size_t which, struct program
 /* Everything else, for a model's heads. */
 static void add_layer_parts(const struct ops *ops, struct program_spec *spec)
 {
-    static const char *const coding[PRECISIONS][3] = {
-        [PRECISION_INT8] = {"quantize.cl"}, [PRECISION_BF16] = {"bf16.clh", "round.cl"}};
+    static const char *const coding[PRECISIONS][4] = {
+        [PRECISION_INT8] = {"quantize.cl", "code_rows.cl"},
+        [PRECISION_BF16] = {"bf16.clh", "round.cl", "code_rows.cl"}};
     static const char *const parts[] = {"attention.clh",
                                         "norm.cl",
                                         "rope.cl",
