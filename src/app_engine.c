@@ -138,12 +138,15 @@ static void ask(struct app *a, struct session *s)
     }
     if (engine_submit(a->engine, a->inbox, &request, id, &err) != WEFT_OK) {
         session_fail(s, &err);
-    } else if (!(on ? session_ask_on(s, id) : session_ask(s, id))) {
+        goto out;
+    }
+    app_record_submit(a, &request,
+                      id); /* before the session moves on: the prompt's texts are those of its turns */
+    if (!(on ? session_ask_on(s, id) : session_ask(s, id))) {
         engine_cancel(a->engine, id);
+        app_record_cancel(a, id);
         weft_err_nomem(&err, "session_ask", 0);
         session_fail(s, &err);
-    } else {
-        app_record_submit(a, &request, id);
     }
 out:
     tok_ids_free(&ids);

@@ -229,6 +229,25 @@ static void a_file_that_is_there_stays(void **state)
     json_decref(replayed());
 }
 
+static void a_reply_gone_on_with_is_recorded(void **state)
+{
+    (void)state;
+    live();
+    record();
+    console_does(&own.con, "tell me more\r", "weft ▏");
+    console_does(&own.con, "/pause\r", "stopped");
+    console_does(&own.con, "/resume\r", "RUNNING");
+    console_loses(&own.con, "stopped");
+    console_does(&own.con, "/record\r", "2 requests recorded");
+    const char *question = strstr(contents(), "content: \"tell me more\"}");
+    assert_non_null(question);
+    assert_non_null(strstr(question + 1, "content: \"tell me more\"}, {role: assistant, content: "));
+    json_t *result = replayed();
+    assert_string_equal(word(result, 0, "state"), "cancelled");
+    assert_int_equal(json_array_size(json_object_get(result, "requests")), 2);
+    json_decref(result);
+}
+
 static void quitting_writes_what_was_recorded(void **state)
 {
     (void)state;
@@ -258,7 +277,8 @@ int main(void)
         TEST(captions_and_chats_follow_the_workload), TEST(a_frozen_engine_keeps_the_workload_waiting),
         TEST(many_requests_share_the_list),           TEST(demo_plays_in_a_running_console),
         TEST(what_happened_becomes_a_workload),       TEST(a_file_that_is_there_stays),
-        TEST(quitting_writes_what_was_recorded),      TEST(nothing_asked_leaves_no_file),
+        TEST(a_reply_gone_on_with_is_recorded),       TEST(quitting_writes_what_was_recorded),
+        TEST(nothing_asked_leaves_no_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -142,8 +142,8 @@ static void random_keys_and_sizes(void **state)
         if (i % BURST == 0)
             pty_pump(&con.pty, 5);
         if (pty_wait_exit(&con.pty, 0)) { /* the palette has "quit" too: an ordinary end, then */
-            assert_int_equal(console_exit_status(&con), 0);
             console_ends(&con);
+            assert_int_equal(console_exit_status(&con), 0);
             console_end(&con);
             console_open(&con, console_fast);
         }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <ftw.h>
+#include <glob.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +19,9 @@
 /* Long enough for a busy machine; nothing waits this long when all is well. */
 enum { PATIENCE_MS = 30000, START_MS = 90000, ARGS_MAX = 64 };
 
+/* The sanitizers' reports, in the console's folder; .PID follows. */
+#define SANITIZER "sanitizer"
+
 const char *const console_slow[] = {"--sim", "--set", "sim.decode_us=20000", NULL};
 const char *const console_fast[] = {"--sim", "--set", "sampling.max_tokens=64", NULL};
 
@@ -27,12 +31,14 @@ void console_launch(struct console *c, const struct console_options *o)
     static const char *const job_control[] = {"bash", "--norc", "-m", "-c", script};
     const char *argv[ARGS_MAX], *env[ARGS_MAX];
     size_t n = 0, n_env = 0;
-    char state[96], config[96];
+    char state[96], config[96], reports[128];
     memset(c, 0, sizeof *c);
     snprintf(c->dir, sizeof c->dir, "/tmp/weft-pty-XXXXXX");
     assert_non_null(mkdtemp(c->dir));
     snprintf(state, sizeof state, "XDG_STATE_HOME=%s", c->dir);
     snprintf(config, sizeof config, "XDG_CONFIG_HOME=%s/config", c->dir);
+    snprintf(reports, sizeof reports, "ASAN_OPTIONS=log_path=%s/" SANITIZER,
+             c->dir); /* the screen isn't for them */
     for (size_t i = 0; o->shell && i < sizeof job_control / sizeof *job_control; i++)
         argv[n++] = job_control[i];
     argv[n++] = o->program ? o->program : CONSOLE_PROGRAM;
@@ -43,7 +49,7 @@ void console_launch(struct console *c, const struct console_options *o)
     argv[n] = NULL;
     const char *const usual[] = {
         state,      proc_leaks, config,    "TERM=xterm-256color", "LC_ALL=C.UTF-8", "COLORTERM",
-        "NO_COLOR", "LINES",    "COLUMNS", "INPUTRC=/dev/null"};
+        "NO_COLOR", "LINES",    "COLUMNS", "INPUTRC=/dev/null",   reports};
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
         env[n_env++] = usual[i];
     for (const char *const *e = o->env; e && *e; e++) {
@@ -282,10 +288,28 @@ void console_time_keys(struct console *c, struct console_key_times *out)
                   out->p50, out->p99, out->own_p50, out->own_p99);
 }
 
+/* A sanitizer's report of the console, which ended for it, fails the test with what it says. */
+static void check_reports(const struct console *c)
+{
+    glob_t found;
+    char pattern[96], text[8192];
+    snprintf(pattern, sizeof pattern, "%s/" SANITIZER ".*", c->dir);
+    if (glob(pattern, 0, NULL, &found) != 0)
+        return;
+    FILE *f = fopen(found.gl_pathv[0], "r");
+    assert_non_null(f);
+    text[fread(text, 1, sizeof text - 1, f)] = 0;
+    fclose(f);
+    globfree(&found);
+    fprintf(stderr, "%s\n", text); /* longer than cmocka's own messages may be */
+    fail_msg("the console was ended by a sanitizer");
+}
+
 void console_ends(struct console *c)
 {
     static const int modes[] = {1049, 2004, 1000, 1002, 1006, 2026};
     assert_true(pty_wait_exit(&c->pty, PATIENCE_MS));
+    check_reports(c);
     assert_true(pty_modes_restored(&c->pty));
     assert_true(vt_cursor_visible(c->pty.vt));
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)

@@ -141,8 +141,8 @@ struct console_key_times {
 /* Types 200 keys into the empty input line, each seen and deleted before the next. Prints the figures. */
 void console_time_keys(struct console *c, struct console_key_times *out);
 
-/* Waits for the end and checks that the terminal is as before: modes, alternate screen, cursor, paste and
- * mouse modes. */
+/* Waits for the end and checks that no sanitizer brought it about, and that the terminal is as before: modes, alternate
+ * screen, cursor, paste and mouse modes. */
 void console_ends(struct console *c);
 /* After the end: the exit status, or minus the signal. */
 int console_exit_status(const struct console *c);
