@@ -129,7 +129,9 @@ void vt_resize(struct vt *vt, int rows, int cols)
 {
     vt->rows = rows;
     vt->cols = cols;
-    vterm_set_size(vt->term, rows, cols);
+    vterm_set_size(vt->term, rows,
+                   cols > 1 ? cols
+                            : 2); /* in one column, libvterm 0.1.4 writes a wide character past its end */
 }
 
 void vt_wipe(struct vt *vt)
