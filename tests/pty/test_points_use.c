@@ -171,6 +171,7 @@ static void pain_10_every_signal_restores_the_terminal(void **state)
         console_does(&con, "/mouse on\r", "mouse on");
         console_does(&con, "hello\r", "RUNNING");
         assert_true(vt_mode(con.pty.vt, 1049) && vt_mode(con.pty.vt, 2004) && vt_mode(con.pty.vt, 1000));
+        con.killed = signals[i].deadly;
         kill(con.pty.pid, signals[i].sig);
         console_ends(&con);
         const int status = console_exit_status(&con);

@@ -51,6 +51,7 @@ struct console {
     struct pty pty;
     char dir[64]; /* state and configuration */
     char *before; /* the screen when the last key was typed; NULL: no key yet, or all was drawn anew since */
+    bool killed;  /* by the test, with a deadly signal: a sanitizer's report of that is as it should be */
     bool escaped; /* Esc was typed, and nothing that it did has been seen yet */
 };
 
