@@ -217,14 +217,17 @@ KERNEL void forward(__global const struct forward_table *table, __global int *co
         /* Where single tokens are enough for everybody, a task has several heads of one. */
         const int at_once = n_decode >= 4 * n_crew ? HEADS_AT_ONCE : 1, shares = (f.n_kv + at_once - 1) / at_once;
         const int decodes = n_decode * shares, attentions = decodes + n_prefill * f.n_kv;
-        CREW_TASKS(phase + 3 * CREW_INTS, attentions, 1, {
+        /* Neighbours are parts of one sequence: who takes several knows what comes next, and asks for it in time. */
+        const int run = clamp(attentions / (16 * n_crew), 1, 8);
+        CREW_TASKS(phase + 3 * CREW_INTS, attentions, run, {
             const bool decode = i < decodes;
             const int task = decode ? i / shares : (i - decodes) / f.n_kv;
+            const int then = i + 1 < end_ ? i + 1 : i + 1 + (n_crew - 1) * run;
             const int head = decode ? i % shares * at_once : (i - decodes) % f.n_kv;
             const int n_heads = decode ? min(at_once, f.n_kv - head) : 1;
             a.jobs = decode ? AT(int8, f.decode) : AT(int8, f.prefill);
             if (decode)
-                attend_1(&a, head, n_heads, task, min(task + n_crew, n_decode - 1));
+                attend_1(&a, head, n_heads, task, min(then / shares, n_decode - 1));
             else
                 attend_4(&a, head, 1, task, task);
             const int8 job = a.jobs[task];

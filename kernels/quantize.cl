@@ -6,21 +6,16 @@
  * scale × sum of q: what a tile of tokens wants lies in two cache lines.
  */
 
-/* Rounding to the nearest integer, ties to even, is what adding 1.5 × 2^23 does to a small number; its last bits are the
- * integer then. */
-#define ROUNDER     12582912.0f
-#define ROUNDER_INT 0x4b400000
-
 /* Block `block` of a row's n_blocks. */
 inline void code_block(float16 v0, float16 v1, __global int *codes, __global float *factors, size_t row, int n_blocks,
                        int block)
 {
     codes += (row * n_blocks + block) * 8;
     factors += FACTORS_AT(row, n_blocks, block);
-    const float top = max16(fmax(fabs(v0), fabs(v1)));
+    const float top = max16(LARGER(fabs(v0), fabs(v1)));
     const float16 inverse = (float16)(top > 0.0f ? 127.0f / top : 0.0f);
-    const int16 q0 = as_int16(v0 * inverse + (float16)(ROUNDER)) - (int16)(ROUNDER_INT);
-    const int16 q1 = as_int16(v1 * inverse + (float16)(ROUNDER)) - (int16)(ROUNDER_INT);
+    const int16 q0 = round16(v0 * inverse);
+    const int16 q1 = round16(v1 * inverse);
     const int16 pair = q0 + q1;
     const int8 p8 = pair.lo + pair.hi;
     const int4 p4 = p8.lo + p8.hi;

@@ -69,12 +69,12 @@ inline ushort kv_code(const float16 *v, kv_t *codes)
 {
     float16 size = fabs(v[0]);
     for (int j = 1; j < KV_VECS; j++)
-        size = fmax(size, fabs(v[j]));
+        size = LARGER(size, fabs(v[j]));
     const ushort16 scale = float16_to_half((float16)(fmin(max16(size) / 127.0f, 65504.0f)));
     const float unit = half16_to_float(scale).s0, inverse = unit > 0.0f ? 1.0f / unit : 0.0f;
     for (int j = 0; j < KV_VECS; j++) {
-        const float16 q = rint(v[j] * (float16)(inverse));
-        vstore16(convert_char16(convert_int16(fmin(fmax(q, (float16)(-127.0f)), (float16)(127.0f)))), j, codes);
+        const int16 q = round16(clamp(v[j] * (float16)(inverse), (float16)(-127.0f), (float16)(127.0f)));
+        ((char16 *)codes)[j] = convert_char16(q);
     }
     return scale.s0;
 }
@@ -87,7 +87,7 @@ inline void rope_kv(const struct rope *r, int part, int head, int i, int token, 
     __global const float *angles = r->table + (size_t)at.y * r->n_rot;
     __global kv_t *plane = r->cache + plane_at(at.z, r->layer, r->n_layer, head + (part == PART_V ? r->n_kv : 0), r->n_kv);
     float16 v[KV_VECS];
-    kv_t lanes[KV_BLOCK];
+    kv_t lanes[KV_BLOCK] __attribute__((aligned(16)));
     for (int j = 0; j < KV_VECS; j++)
         v[j] = part == PART_K ? rotate16(values[j], angles, i + j * 16, r->n_rot) : values[j];
 #ifdef KV_CODES
@@ -95,13 +95,22 @@ inline void rope_kv(const struct rope *r, int part, int head, int i, int token, 
 #else
     vstore16(v[0], 0, lanes);
 #endif
+#ifdef KV_CODES
+    if (part == PART_K) {
+        for (int j = 0; j < KV_BLOCK / 4; j++)
+            ((__global int *)plane)[(i / 4 + j) * BLOCK_TOKENS + at.w] = ((const int *)lanes)[j] ^ (int)(K_BIAS * 0x01010101u);
+    } else {
+        for (int j = 0; j < KV_BLOCK; j++)
+            plane[v_at(at.w, i + j)] = lanes[j];
+    }
+#else
     if (part == PART_K) {
         for (int j = 0; j < KV_BLOCK && i + j < HEAD_DIM; j++)
             plane[(i + j) * BLOCK_TOKENS + at.w] = lanes[j];
     } else {
-        for (int j = 0; j < KV_VECS; j++)
-            vstore16(vload16(j, lanes), j, plane + at.w * HEAD_PAD + i);
+        vstore16(v[0], 0, plane + at.w * HEAD_PAD + i);
     }
+#endif
 }
 
 /* A whole head of a token, counted through q, k and v. */
@@ -132,12 +141,16 @@ inline void fetch_slots(const struct rope *r, int token)
     for (int head = 0; head < r->n_kv; head++) {
         __global kv_t *k = r->cache + plane_at(at.z, r->layer, r->n_layer, head, r->n_kv);
         __global kv_t *v = k + (size_t)r->n_kv * PLANE;
-        for (int i = at.w; i < PLANE; i += LINE) /* of K every line has something, of V's codes one or two */
+        for (int i = 0; i < PLANE; i += LINE) /* of K every line has something, of V's codes four and one or two */
             PREFETCH_WRITE(k + i);
+#ifdef KV_CODES
+        for (int i = 0; i < 4 * HEAD_DIM; i += LINE)
+            PREFETCH_WRITE(v + v_at(at.w, 0) + i);
+        PREFETCH_WRITE(v + HEAD_PAD * BLOCK_TOKENS + 2 * at.w);
+#else
         for (int i = 0; i < HEAD_DIM; i += LINE)
             PREFETCH_WRITE(v + at.w * HEAD_PAD + i);
-        if (PLANE > HEAD_PAD * BLOCK_TOKENS)
-            PREFETCH_WRITE(v + HEAD_PAD * BLOCK_TOKENS + 2 * at.w);
+#endif
     }
 }
 

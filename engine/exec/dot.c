@@ -18,8 +18,6 @@
 #include "engine/base/log.h"
 #include "engine/exec/child.h"
 #include "engine/exec/kernel_cache.h"
-#include "engine/exec/ops.h"
-#include "engine/exec/tiles.h"
 
 static const struct {
     const char *name, *define;
@@ -76,102 +74,6 @@ enum dot_path dot_path_best(enum precision precision)
     return (enum dot_path)p;
 }
 
-/* The self-check's matrices: three groups of rows, more blocks than a panel of tile_amx.cl, tokens for tiles of all sizes. */
-enum { CHECK_ROWS = 48, CHECK_INPUTS = 832, CHECK_TOKENS = 45, CHECK_BLOCK_MAX = 34 };
-
-struct check {
-    struct ocl *o;
-    enum precision precision;
-    struct matrix m;
-    struct ocl_buf x, xq, factors, y;
-};
-
-/* The products of a way by its widest tiles, then by its others. */
-struct products {
-    float y[2][CHECK_TOKENS * CHECK_ROWS];
-};
-
-static bool check_multiply(struct check *c, enum dot_path p, struct products *out)
-{
-    const struct ops_shape shape = {.n_layer = 1,
-                                    .n_head = 1,
-                                    .n_head_kv = 1,
-                                    .head_dim = 16,
-                                    .block_tokens = 16,
-                                    .types = (uint64_t)1 << c->m.type,
-                                    .layer_type = QUANT_TYPE_LIMIT,
-                                    .precision = c->precision,
-                                    .dot = p};
-    struct ops ops;
-    if (ops_create(c->o, &shape, -1, &ops, NULL))
-        return false;
-    static const uint32_t tiles[2] = {TILES_AMX, TILES_NO_AMX};
-    const struct rows x = {&c->x, CHECK_INPUTS, 0}, y = {&c->y, CHECK_ROWS, 0};
-    bool good = !ops_quantize(&ops, x, c->m.n_blocks, &c->xq, &c->factors, CHECK_TOKENS, NULL);
-    for (unsigned i = 0; i < 2 && good; i++)
-        good =
-            !ops_matmul_coded(&ops, &c->m, &c->xq, &c->factors, y, CHECK_TOKENS, OPS_STORE, tiles[i], NULL) &&
-            !ocl_read(c->o, &c->y, 0, out->y[i], sizeof out->y[i], NULL) && !ocl_finish(c->o, NULL);
-    ops_destroy(&ops);
-    return good;
-}
-
-static bool check_type(struct ocl *o, enum precision precision, enum dot_path p, enum quant_type type)
-{
-    static const size_t rows = CHECK_TOKENS + 3 + OPS_SPARE_ROWS;
-    const struct quant_info *q = quant_info(type);
-    uint8_t weights[CHECK_ROWS * CHECK_INPUTS / 32 * CHECK_BLOCK_MAX];
-    float x[CHECK_TOKENS * CHECK_INPUTS];
-    struct products plain, wide;
-    struct check c = {.o = o, .precision = precision};
-    struct rng r;
-    rng_seed(&r, type);
-    for (size_t i = 0; i < sizeof weights; i++)
-        weights[i] = (uint8_t)rng_u64(&r);
-    for (size_t i = 0; i < sizeof weights; i += q->block_bytes) { /* scales of moderate size */
-        const uint16_t d = quant_f32_to_f16((float)rng_unit(&r) + 0.5f),
-                       m = quant_f32_to_f16(-(float)rng_unit(&r));
-        memcpy(weights + i, &d, sizeof d);
-        if (type == QUANT_Q4_1 && i + 4 <= sizeof weights)
-            memcpy(weights + i + 2, &m, sizeof m);
-        if (i + 2 * q->block_bytes > sizeof weights)
-            break;
-    }
-    for (size_t i = 0; i < CHECK_TOKENS * CHECK_INPUTS; i++)
-        x[i] = i % 7 == 0 ? 1.0f : (float)(rng_unit(&r) * 2 - 1); /* with many largest codes */
-    const struct gguf_tensor t = {.name_z = "self-check",
-                                  .type = type,
-                                  .n_dims = 2,
-                                  .dim = {CHECK_INPUTS, CHECK_ROWS, 1, 1},
-                                  .data = weights,
-                                  .size = sizeof weights};
-    const struct gguf_tensor *part = &t;
-    bool good =
-        !matrix_create(o, &part, 1, "self-check", &c.m, NULL) &&
-        !ocl_buf_create(o, rows * CHECK_INPUTS * sizeof(float), "self-check", &c.x, NULL) &&
-        !ocl_buf_create(o, rows * CHECK_INPUTS * ops_code_bytes(precision), "self-check", &c.xq, NULL) &&
-        !ocl_buf_create(o, rows * CHECK_INPUTS / 32 * 8, "self-check", &c.factors, NULL) &&
-        !ocl_buf_create(o, rows * CHECK_ROWS * sizeof(float), "self-check", &c.y, NULL) &&
-        !ocl_write(o, &c.x, 0, x, sizeof x, NULL) && check_multiply(&c, DOT_PLAIN, &plain) &&
-        check_multiply(&c, p, &wide) && memcmp(&plain, &wide, sizeof plain) == 0;
-    ocl_finish(o, NULL);
-    ocl_buf_free(o, &c.x);
-    ocl_buf_free(o, &c.xq);
-    ocl_buf_free(o, &c.factors);
-    ocl_buf_free(o, &c.y);
-    matrix_free(o, &c.m);
-    return good;
-}
-
-bool dot_path_agrees(struct ocl *o, enum precision precision, enum dot_path p)
-{
-    static const enum quant_type quantised[] = {QUANT_Q4_0, QUANT_Q4_1, QUANT_Q8_0};
-    bool good = true;
-    for (size_t i = 0; i < sizeof quantised / sizeof *quantised && good; i++)
-        good = check_type(o, precision, p, quantised[i]);
-    return good;
-}
-
 /* In the child: 0 when the way works here. Noise of a compiler that gives up goes nowhere. */
 static int try_path(const char *selection, enum precision precision, enum dot_path p)
 {
@@ -205,10 +107,11 @@ static enum answer ask_child(const char *selection, enum precision precision, en
 /* The verdict's file: its name says what it depends on. */
 static void verdict_name(const char *selection, enum precision precision, char out[32])
 {
-    static const char *const sources[] = {"common.clh",   "weights.clh",      "dot.clh",  "tile_i8.cl",
-                                          "tile_amx.cl",  "matmul.cl",        "bf16.clh", "quantize.cl",
-                                          "tile_bf16.cl", "weights_bf16.clh", "round.cl", "code_rows.cl",
-                                          "amx.clh"};
+    static const char *const sources[] = {
+        "common.clh", "weights.clh",  "dot.clh",           "tile_i8.cl",   "tile_amx.cl",
+        "matmul.cl",  "bf16.clh",     "quantize.cl",       "tile_bf16.cl", "weights_bf16.clh",
+        "round.cl",   "code_rows.cl", "amx.clh",           "bytes.clh",    "attention.clh",
+        "rope.cl",    "attention.cl", "attention_codes.cl"};
     uint64_t h = FNV1A64_INIT;
     h = fnv1a64(h, selection, strlen(selection) + 1);
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {

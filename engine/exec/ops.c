@@ -115,20 +115,26 @@ static void add_layer_parts(const struct ops *ops, struct program_spec *spec)
     static const char *const coding[PRECISIONS][4] = {
         [PRECISION_INT8] = {"quantize.cl", "code_rows.cl"},
         [PRECISION_BF16] = {"bf16.clh", "round.cl", "code_rows.cl"}};
-    static const char *const parts[] = {"attention.clh",
-                                        "norm.cl",
-                                        "rope.cl",
-                                        "#define TQ 1",
-                                        "attention.cl",
-                                        "#undef TQ\n#define TQ 4",
-                                        "attention.cl",
-                                        "attention_merge.cl",
-                                        NULL};
     const struct ops_shape *s = &ops->shape;
+    const bool codes = s->precision != PRECISION_FP32;
+    const char *tile = codes ? "attention_codes.cl" : "attention_f32.cl";
+    const char *const parts[] = {dot_path_define(s->dot),
+                                 "bytes.clh",
+                                 "attention.clh",
+                                 "norm.cl",
+                                 "rope.cl",
+                                 "#define TQ 1",
+                                 tile,
+                                 "attention.cl",
+                                 "#undef TQ\n#define TQ 4",
+                                 tile,
+                                 "attention.cl",
+                                 "attention_merge.cl",
+                                 NULL};
     const size_t n = strlen(spec->options);
     snprintf(spec->options + n, sizeof spec->options - n,
              " -DHEAD_DIM=%u -DGROUP=%u -DBLOCK_TOKENS=%u -DPART=%d%s", s->head_dim, s->n_head / s->n_head_kv,
-             s->block_tokens, OPS_PART, s->precision == PRECISION_FP32 ? "" : " -DKV_CODES");
+             s->block_tokens, OPS_PART, codes ? " -DKV_CODES" : "");
     add_parts(spec, coding[s->precision]);
     add_parts(spec, parts);
 }
