@@ -174,10 +174,9 @@ enum weft_rc crew_run(const struct crew *c, const struct forward *f, const struc
                       struct weft_err *err)
 {
     const struct ops_counts counts = {b->n_tokens, b->n_decode, b->n_prefill, b->n_merges, b->n_rows};
-    enum weft_rc rc = ocl_write(f->o, &c->counters, 0, c->zeros, c->counters.bytes, err);
-    return rc ? rc
-              : ops_forward(f->ops, &c->table, &c->counters, &f->x, c->n, &counts,
-                            tiles_pack(&f->tiles, b->n_tokens, b->n_rows), err);
+    memset(c->counters.host, 0, c->counters.bytes); /* in place, as forward_run does */
+    return ops_forward(f->ops, &c->table, &c->counters, &f->x, c->n, &counts,
+                       tiles_pack(&f->tiles, b->n_tokens, b->n_rows), err);
 }
 
 /* A pass without layers, whose output layer is the matrix and whose rows are codes already. */

@@ -312,15 +312,19 @@ static enum weft_rc map_logits(struct exec_cl *x, struct weft_err *err)
     const size_t stride = d->forward.logits_stride;
     const uint32_t n = x->batch.n_rows;
     void *p = NULL;
-    if (!n)
-        return ocl_finish(&d->ocl, err);
-    enum weft_rc rc = ocl_map(&d->ocl, &d->forward.logits, false, 0, n * stride * sizeof(float), &p, err);
+    enum weft_rc rc;
+    if (!n || d->crew.n) { /* a crew's buffers are where the device works: nothing to map */
+        rc = ocl_finish(&d->ocl, err);
+        p = d->forward.logits.host;
+    } else {
+        rc = ocl_map(&d->ocl, &d->forward.logits, false, 0, n * stride * sizeof(float), &p, err);
+        d->mapped_logits = rc ? NULL : p;
+    }
     if (rc)
         return rc;
-    d->mapped_logits = p;
     for (uint32_t i = 0; i < n; i++)
-        x->rows[i] = (struct exec_row){.logits = d->mapped_logits + i * stride,
-                                       .maxima = d->mapped_logits + i * stride + d->forward.maxima_at};
+        x->rows[i] = (struct exec_row){.logits = (float *)p + i * stride,
+                                       .maxima = (float *)p + i * stride + d->forward.maxima_at};
     return d->ocl.profile ? ocl_finish(&d->ocl, err) : WEFT_OK;
 }
 

@@ -1,5 +1,7 @@
 #include "engine/exec/forward.h"
 
+#include <string.h>
+
 #include "engine/exec/crew.h"
 
 enum weft_rc forward_init(struct ocl *o, struct ops *ops, const struct weights *w,
@@ -78,7 +80,8 @@ void forward_deinit(struct forward *f)
     *f = (struct forward){0};
 }
 
-static enum weft_rc upload(struct forward *f, const struct batch *b, struct weft_err *err)
+/* by_crew: the buffers are where the device works, and nothing is queued: written in place, as a command each costs more. */
+static enum weft_rc upload(struct forward *f, const struct batch *b, bool by_crew, struct weft_err *err)
 {
     const struct {
         const struct ocl_buf *to;
@@ -93,8 +96,12 @@ static enum weft_rc upload(struct forward *f, const struct batch *b, struct weft
         {&f->rows, b->rows, b->n_rows * sizeof *b->rows},
     };
     enum weft_rc rc = WEFT_OK;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts && !rc; i++)
-        rc = ocl_write(f->o, parts[i].to, 0, parts[i].from, parts[i].bytes, err);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && !rc; i++) {
+        if (by_crew && parts[i].bytes)
+            memcpy(parts[i].to->host, parts[i].from, parts[i].bytes);
+        else
+            rc = ocl_write(f->o, parts[i].to, 0, parts[i].from, parts[i].bytes, err);
+    }
     return rc;
 }
 
@@ -189,7 +196,7 @@ enum weft_rc forward_run(struct forward *f, const struct crew *crew, const struc
                          const struct ocl_buf *kv, struct weft_err *err)
 {
     const struct rows x = {&f->x, f->embd_stride, 0};
-    enum weft_rc rc = upload(f, b, err);
+    enum weft_rc rc = upload(f, b, crew != NULL, err);
     if (!rc && !(crew && crew->embeds))
         rc = ops_embed(f->ops, &f->w->embd, &f->tokens, x, b->n_tokens, err);
     if (!rc && crew)

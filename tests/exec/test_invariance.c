@@ -15,6 +15,7 @@ struct long_run {
     struct fixture f;
     uint32_t ids[LONG], blocks[LONG / 16 + 1];
     float *want;
+    bool by_crew;
 };
 
 /* Heads of 16 values in int8 are computed by single launches, heads of 32 by a crew, as is all of fp32 (engine/exec/crew.h). */
@@ -28,6 +29,7 @@ static int open_long_as(void **state, const char *precision, uint32_t n_head)
     open_model(&r->f, &tiny);
     open_exec(&r->f, 16, precision);
     assert_string_equal(r->f.x->info.precision, precision);
+    r->by_crew = n_head != 4 || strcmp(precision, "fp32") == 0;
     random_ids(11, tiny.n_vocab, r->ids, LONG);
     table(0, r->blocks, LONG / 16 + 1);
     r->want = calloc((size_t)LONG * tiny.n_vocab, sizeof *r->want);
@@ -300,7 +302,8 @@ static void failed_calls_are_reported_and_recovered(void **state)
         assert_int_equal(x->v->recover(x, &lost, &err), WEFT_OK);
         assert_false(lost);
     }
-    assert_true(failures > 7); /* uploads, launches and the mapping of the logits */
+    /* Uploads, launches and the mapping of the logits; by a crew, which works in place, launches and the wait for them. */
+    assert_true(failures >= (r->by_crew ? 4u : 35u));
     it = (struct plan_item){
         .tokens = r->ids, .n_tokens = 40, .blocks = r->blocks, .n_blocks = 3, .n_logits = 1};
     out = step(x, &it, 1);
