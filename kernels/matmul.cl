@@ -1,6 +1,6 @@
 /*
  * Matrix products: y[token][row] = Σ_k W[row][k] × x[token][k], for one weight type (weights.clh), from tiles
- * (tile_f32.cl; tile_i8.cl where activations are int8; tile_bf16.cl where they are bfloat16, CODED as both are).
+ * (tile_f32.cl and panel_f32.cl; tile_i8.cl where activations are int8; tile_bf16.cl where they are bfloat16, CODED as both are).
  *
  * A work-item takes 32 rows (a pair of groups) and walks over the tokens tile by tile: the rows' weights come from memory
  * once and stay in the nearest cache, dequantising them is paid once a tile.
@@ -28,8 +28,8 @@ struct input {
 /* ops.h: store; add to y (residual); y = silu(y) × sum (the up half of a gated layer); store, and behind the row's last
  * column the highest of each pair's 32. */
 enum { STORE, ADD, SILU_MUL, LOGITS };
-/* Which tiles a product takes, in bits, 0 for what is best as a rule (engine/exec/tiles.h): the second largest first (in bf16 shorter panels); AMX
- * for as few tokens as it can take, or never. */
+/* Which tiles a product takes, in bits, 0 for what is best as a rule (engine/exec/tiles.h): the second largest first (in bf16
+ * shorter panels, in fp32 none); AMX for as few tokens as it can take, or never. */
 enum { TILES_SHORT = 1, TILES_AMX = 2, TILES_NO_AMX = 4 };
 
 /* A matrix of weights (weights.clh), and its product's tiles. */
@@ -134,21 +134,28 @@ inline int tile_sums(const struct matrix *m, int pair, int next, struct input in
     return n;
 }
 #else
-#define TILE(TB) tile_##TB(w, scales, x, in.stride, m->n_blocks, sums + second * TILE_MAX)
+#define TILE(TB) tile_##TB(w, scales, x, in.stride, n_blocks, sums + second * TILE_MAX)
 inline int tile_sums(const struct matrix *m, int pair, int next, struct input in, int first, int t, int end,
                      float16 *sums)
 {
     __global const float *x = in.x + (size_t)t * in.stride;
-    const int left = end - t, n = left >= 12 && !(m->tiles & TILES_SHORT) ? 12 : left >= 4 ? 4 : 1;
-    for (int second = 0; second < 2 && pair * 2 + second < m->n_groups; second++) {
-        const size_t block = (size_t)(pair * 2 + second) * m->n_blocks;
-        __global const word_t *w = m->w + block * BLOCK_WORDS;
-        __global const ushort16 *scales = m->scales + block * BLOCK_SCALES;
+    const int left = end - t, n_blocks = m->n_blocks, groups = min(m->n_groups - pair * 2, 2);
+    const size_t block = (size_t)pair * 2 * n_blocks;
+    __global const word_t *w = m->w + block * BLOCK_WORDS;
+    __global const ushort16 *scales = m->scales + block * BLOCK_SCALES;
+    if (left >= 6 && !(m->tiles & TILES_SHORT)) {
+        const int n = min(left, TILE_MAX);
+        tile_panels(w, scales, groups > 1 ? n_blocks : 0, x, in.stride, n_blocks, n, sums);
+        return n;
+    }
+    const int n = left >= 4 ? 4 : 1;
+    for (int second = 0; second < groups; second++) {
         switch (n) {
-        case 12: TILE(12); break;
         case 4: TILE(4); break;
         default: TILE(1); break;
         }
+        w += (size_t)n_blocks * BLOCK_WORDS;
+        scales += (size_t)n_blocks * BLOCK_SCALES;
     }
     return n;
 }

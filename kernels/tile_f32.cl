@@ -1,14 +1,10 @@
 /*
- * A tile of a matrix product in float32: 16 rows of W × TB tokens. The host puts this text into a program once for each
- * TB (kernels/matmul.cl).
+ * A tile of a matrix product in float32 for few tokens: 16 rows of W × TB tokens. The host puts this text into a program once
+ * for each TB (kernels/matmul.cl). More tokens: panel_f32.cl.
  *
  * Order of summation of every output, in every variant: inputs k mod 32 < 16 into one sum and the others into a second,
  * each ascending; then the two are added. TB only says how many tokens share a weight, so all variants agree bit for bit.
  */
-#ifndef TILE_MAX
-#define TILE_MAX 12 /* tokens that a tile has at most: so far apart lie the sums of a pair's two groups of rows */
-#endif
-
 NOINLINE void VARIANT(tile, TB)(__global const word_t *w, __global const ushort16 *scales,
                                 __global const float *x, int x_stride, int n_blocks, float16 *out)
 {

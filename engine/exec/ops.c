@@ -74,9 +74,12 @@ static void add_weight_parts(const struct ops *ops, size_t which, struct program
                                       "tile_f32.cl",
                                       "#undef TB\n#define TB 4",
                                       "tile_f32.cl",
-                                      "#undef TB\n#define TB 12",
-                                      "tile_f32.cl",
+                                      "#undef TB\n#define TB 2",
+                                      "panel_f32.cl",
+                                      "#undef TB\n#define TB 6",
+                                      "panel_f32.cl",
                                       "#undef TB",
+                                      "panel_f32.cl",
                                       "matmul.cl",
                                       NULL};
     const char *int8_tiles[] = {"#define INT8",
@@ -292,7 +295,7 @@ static uint32_t chunk_of(const struct ops *ops, uint32_t n, uint32_t few)
 enum weft_rc ops_matmul(struct ops *ops, const struct matrix *m, struct rows x, struct rows y, uint32_t n,
                         enum ops_mode mode, uint32_t tiles, struct weft_err *err)
 {
-    const uint32_t chunk = chunk_of(ops, n, 12);
+    const uint32_t chunk = chunk_of(ops, n, 24);
     const cl_int x_stride = (cl_int)x.stride, y_stride = (cl_int)y.stride, y_at = (cl_int)y.at;
     const cl_int n_groups = (cl_int)m->n_groups, n_blocks = (cl_int)m->n_blocks, how = (cl_int)mode;
     const cl_int n_tokens = (cl_int)n, tokens = (cl_int)chunk, bits = (cl_int)tiles;

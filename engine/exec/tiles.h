@@ -18,7 +18,7 @@ enum product { PRODUCT_QKV, PRODUCT_OUT, PRODUCT_FF, PRODUCT_DOWN, PRODUCT_LOGIT
 enum {
     TILES_RULE = 0, /* what is best as a rule */
     TILES_SHORT =
-        1, /* the second largest tile first: 4 tokens instead of 6, in fp32 instead of 12; in bf16 shorter panels */
+        1, /* the second largest tile first: 4 tokens instead of 6; in fp32 no panels; in bf16 shorter ones */
     TILES_AMX = 2,    /* AMX for as few tokens as it can take … */
     TILES_NO_AMX = 4, /* … or never */
     TILES_BITS = 3,
