@@ -134,8 +134,8 @@ BYTES_INLINE void VARIANT(attend_tile, TQ)(struct VARIANT(rows, TQ) * s,
     struct VARIANT(weights, TQ) w;
     for (int u = 0; u < subs; u++) {
         const int p = t->first + 16 * u;
-        VARIANT(scores, TQ)
-        (q, t, p, t->k + kv_next(t, 16 * u) + (t->next + 16 * u) % BLOCK_TOKENS * 4, score[u]);
+        __global const kv_t *next_k = t->k + kv_next(t, 16 * u) + (t->next + 16 * u) % BLOCK_TOKENS * 4;
+        VARIANT(scores, TQ)(q, t, p, next_k, score[u]);
         UNROLL for (int r = 0; r < ROWS; r++)
         {
             const int16 at = (int16)(p) + LANES;
