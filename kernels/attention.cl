@@ -3,12 +3,12 @@
  * positions.
  *
  * The host puts this text into a program once for each TQ, behind one of attention_f32.cl and attention_codes.cl, which
- * say what is done with a tile of TILE positions. A work-item takes one job (up to TQ neighbouring tokens of one sequence)
- * and one KV head, that is ROWS = TQ × GROUP rows (token, query head), which share every load of K and V. Positions are
- * taken tile by tile, and tiles in parts of PART positions. Tiles and parts start at fixed absolute positions, every row's running (max, sum, accumulator)
- * starts anew in each part, and parts are merged in ascending order. So a row's arithmetic is the same
- * whether its token is decoded alone or inside a chunk, and whether its parts are walked by one work-item or
- * spread over several (attention_merge):
+ * say what is done with a tile of TILE positions. A work-item takes one job (up to TQ neighbouring tokens of one
+ * sequence) and one KV head, that is ROWS = TQ × GROUP rows (token, query head), which share every load of K and V.
+ * Positions are taken tile by tile, and tiles in parts of PART positions. Tiles and parts start at fixed absolute
+ * positions, every row's running (max, sum, accumulator) starts anew in each part, and parts are merged in ascending
+ * order. So a row's arithmetic is the same whether its token is decoded alone or inside a chunk, and whether its parts
+ * are walked by one work-item or spread over several (attention_merge):
  *
  *   - a tile that a row can't see yet (only its neighbours do) leaves the row as it is, bit for bit: its
  * maximum stays, old sums are multiplied by exp(0) = 1, and 0 × V is added;
