@@ -57,8 +57,12 @@ void console_launch(struct console *c, const struct console_options *o)
         env[n_env++] = *e;
     }
     env[n_env] = NULL;
-    const struct pty_options options = {
-        .argv = argv, .env = env, .rows = o->rows ? o->rows : 24, .cols = o->cols ? o->cols : 120};
+    /* In its own folder, where what it writes (/record, /export) goes with it at the end. */
+    const struct pty_options options = {.argv = argv,
+                                        .env = env,
+                                        .cwd = c->dir,
+                                        .rows = o->rows ? o->rows : 24,
+                                        .cols = o->cols ? o->cols : 120};
     assert_int_equal(pty_start(&c->pty, &options), 0);
 }
 

@@ -36,6 +36,8 @@ static void run_child(int terminal, const struct pty_options *o)
         free(name);
     }
     signal(SIGPIPE, SIG_DFL);
+    if (o->cwd && chdir(o->cwd))
+        _exit(126);
     execvp(o->argv[0], (char *const *)(void *)o->argv);
     fprintf(stderr, "cannot run %s: %s\n", o->argv[0], strerror(errno));
     _exit(127);

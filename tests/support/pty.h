@@ -29,6 +29,7 @@ struct pty_options {
     const char *const *argv; /* NULL-terminated */
     const char *const
         *env; /* "NAME=value" added to (or replacing in) the environment; "NAME" removes it; NULL: none */
+    const char *cwd; /* NULL: the caller's */
     int rows, cols;
 };
 
