@@ -37,8 +37,7 @@ void console_launch(struct console *c, const struct console_options *o)
     assert_non_null(mkdtemp(c->dir));
     snprintf(state, sizeof state, "XDG_STATE_HOME=%s", c->dir);
     snprintf(config, sizeof config, "XDG_CONFIG_HOME=%s/config", c->dir);
-    snprintf(reports, sizeof reports, "ASAN_OPTIONS=log_path=%s/" SANITIZER,
-             c->dir); /* the screen isn't for them */
+    snprintf(reports, sizeof reports, "ASAN_OPTIONS=log_path=%s/" SANITIZER, c->dir);
     for (size_t i = 0; o->shell && i < sizeof job_control / sizeof *job_control; i++)
         argv[n++] = job_control[i];
     argv[n++] = o->program ? o->program : CONSOLE_PROGRAM;

@@ -129,9 +129,8 @@ void vt_resize(struct vt *vt, int rows, int cols)
 {
     vt->rows = rows;
     vt->cols = cols;
-    vterm_set_size(vt->term, rows,
-                   cols > 1 ? cols
-                            : 2); /* in one column, libvterm 0.1.4 writes a wide character past its end */
+    /* In one column, libvterm 0.1.4 writes a wide character past its end. */
+    vterm_set_size(vt->term, rows, cols > 1 ? cols : 2);
 }
 
 void vt_wipe(struct vt *vt)
