@@ -123,7 +123,7 @@ static enum weft_rc try_out(const struct crew *c, const struct forward *f, bool 
 {
     const struct ops_counts nothing = {0};
     cl_int answer = 0;
-    enum weft_rc rc = ocl_write(f->o, &c->counters, 0, c->zeros, c->counters.bytes, err);
+    enum weft_rc rc = ocl_buf_zero(f->o, &c->counters, err);
     if (!rc)
         rc = ops_forward(f->ops, &c->table, &c->counters, &f->x, c->n, &nothing, 0, err);
     if (!rc)
@@ -148,8 +148,7 @@ enum weft_rc crew_create(const struct forward *f, const struct ocl_buf *kv, stru
     const size_t bytes = (LAYER_PHASES * w->n_layer + OTHER_PHASES) * PHASE_INTS * sizeof(cl_int);
     struct layer_table *layers = mem_calloc(w->n_layer, sizeof *layers);
     bool works = false;
-    c.zeros = mem_calloc(1, bytes);
-    enum weft_rc rc = layers && c.zeros ? WEFT_OK : weft_err_nomem(err, "the crew's tables", bytes);
+    enum weft_rc rc = layers ? WEFT_OK : weft_err_nomem(err, "the crew's tables", bytes);
     for (uint32_t i = 0; i < w->n_layer && !rc; i++)
         layers[i] = layer_table(&w->layers[i]);
     if (!rc)
@@ -200,7 +199,7 @@ enum weft_rc crew_product(const struct crew *c, const struct forward *f, struct 
     if (!rc)
         rc = ocl_write(f->o, &p->table, 0, &table, sizeof table, err);
     if (!rc)
-        rc = ocl_write(f->o, &c->counters, 0, c->zeros, c->counters.bytes, err);
+        rc = ocl_buf_zero(f->o, &c->counters, err);
     const enum weft_rc waited = ocl_finish(f->o, rc ? NULL : err); /* `table` must stand until then */
     rc = rc ? rc : waited;
     return rc ? rc
@@ -213,6 +212,5 @@ void crew_destroy(struct ocl *o, struct crew *c)
     ocl_buf_free(o, &c->table);
     ocl_buf_free(o, &c->layers);
     ocl_buf_free(o, &c->counters);
-    mem_free(c->zeros);
     *c = (struct crew){0};
 }

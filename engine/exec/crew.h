@@ -15,7 +15,6 @@ struct crew {
     uint32_t n;                   /* work-groups; 0: not used here */
     struct ocl_buf table, layers; /* kernels/forward.cl has their structs */
     struct ocl_buf counters;
-    uint32_t *zeros;           /* as many bytes as counters */
     bool embeds, makes_logits; /* whether those are in the launch */
 };
 
