@@ -353,11 +353,11 @@ static uint32_t head_pad(const struct ops_shape *s)
 
 size_t ops_block_bytes(const struct ops_shape *s)
 {
-    /* As in kernels/attention.clh: a code a value, and a scale for each 32 or 16. */
+    /* As in kernels/attention.clh: a code a value, and a scale for each 32 or 16; planes of whole dwords. */
     const size_t pad = head_pad(s), scaled = s->head_dim % 32 == 0 ? 32 : 16;
     const size_t slot =
         s->precision == PRECISION_FP32 ? pad * sizeof(cl_float) : pad + pad / scaled * sizeof(cl_half);
-    return 2 * (size_t)s->n_layer * s->n_head_kv * slot * s->block_tokens;
+    return 2 * (size_t)s->n_layer * s->n_head_kv * round_up((uint32_t)slot * s->block_tokens, 4);
 }
 
 size_t ops_partial_floats(const struct ops_shape *s)

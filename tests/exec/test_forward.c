@@ -77,6 +77,35 @@ static void odd_shapes_agree_with_plain_c(void **state)
     }
 }
 
+/* How many tokens a block has says where K and V lie, and nothing else: as codes, in groups of four where they fit. */
+static void block_size_doesnt_change_a_bit(void **state)
+{
+    static const char *const precisions[] = {"fp32", "int8", "bf16"};
+    static const uint32_t sizes[] = {16, 1, 4, 7, 32};
+    enum { TOKENS = 60 };
+    struct gguf_tiny tiny = GGUF_TINY_DEFAULT;
+    struct fixture f;
+    uint32_t ids[64], blocks[64];
+    (void)state;
+    const size_t n = (size_t)TOKENS * tiny.n_vocab;
+    float *got[2] = {calloc(n, sizeof **got), calloc(n, sizeof **got)};
+    random_ids(7, tiny.n_vocab, ids, TOKENS);
+    table(3, blocks, 64);
+    for (size_t p = 0; p < sizeof precisions / sizeof *precisions; p++)
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            open_model(&f, &tiny);
+            open_exec(&f, sizes[i], precisions[p]);
+            run_alone(f.x, ids, TOKENS, 5, blocks, got[i > 0]);
+            for (size_t j = 0; i > 0 && j < n; j++)
+                if (memcmp(&got[0][j], &got[1][j], sizeof **got))
+                    fail_msg("%s, blocks of %u, position %zu: %a, of 16 %a", precisions[p], sizes[i],
+                             j / tiny.n_vocab, (double)got[1][j], (double)got[0][j]);
+            close_all(&f);
+        }
+    free(got[0]);
+    free(got[1]);
+}
+
 static void failed_creation_leaves_nothing(void **state)
 {
     struct fixture f;
@@ -158,6 +187,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_weight_type_agrees_with_plain_c),
         cmocka_unit_test(odd_shapes_agree_with_plain_c),
+        cmocka_unit_test(block_size_doesnt_change_a_bit),
         cmocka_unit_test(ways_to_sum_agree),
         cmocka_unit_test(wrong_settings_are_refused),
         cmocka_unit_test(failed_creation_leaves_nothing),
